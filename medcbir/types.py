@@ -1,0 +1,227 @@
+"""The frozen dataclasses that pass between rooms. They hold data and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Split = Literal["train", "val", "test"]
+LabelKind = Literal["pathology", "anatomy"]
+Average = Literal["micro", "macro"]
+Definition = Literal["paper", "capped"]
+
+UInt8Image = npt.NDArray[np.uint8]
+"""A displayable image: (height, width) grey or (height, width, 3) RGB, uint8."""
+
+Vectors = npt.NDArray[np.float32]
+"""(n, dim) float32, each row of unit L2 norm unless stated otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class of the benchmark, `MODALITY/region/finding` (Denner et al. 2024, section 2.1)."""
+
+    modality: str
+    region: str
+    finding: str | None
+    kind: LabelKind
+
+    @property
+    def name(self) -> str:
+        """The label as it is written and stored; a label without finding has two parts."""
+        return "/".join(part for part in (self.modality, self.region, self.finding) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image (or all frames of one file) as a source describes it, before a pixel has been read.
+
+    `uri` is the image's identity within its dataset, as its publisher writes it; `path` is where its bytes are, None
+    when it is catalogued without its file. `frame` None means every frame of the file.
+    """
+
+    uri: str
+    dataset: str
+    path: Path | None = None
+    frame: int | None = None
+    patient: str | None = None
+    study_uid: str | None = None
+    series_uid: str | None = None
+    instance_uid: str | None = None
+    modality: str | None = None
+    region: str | None = None
+    split: Split | None = None
+    labels: tuple[Label, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What decoding one frame has shown: digests are SHA-256; the size is of the displayable image, in pixels."""
+
+    file_sha256: bytes
+    pixel_sha256: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the catalogue: a record completed by what its file says; `facts` is None without a file."""
+
+    record: ImageRecord
+    facts: FileFacts | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A file or manifest row that did not become an image, and why.
+
+    `kind` is 'unreadable' (should be an image and is not), 'not_an_image' (a text, a report) or 'invalid' (a malformed
+    manifest row).
+    """
+
+    uri: str
+    dataset: str
+    reason: str
+    kind: Literal["unreadable", "not_an_image", "invalid"] = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which images take part; None means no restriction. Values are compared exactly, as stored."""
+
+    dataset: str | None = None
+    modality: str | None = None
+    region: str | None = None
+    split: Split | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One retrieved image. `distance` is pgvector's cosine distance `v <=> q`; `similarity` is 1 - distance."""
+
+    rank: int
+    image_id: int
+    uri: str
+    frame: int
+    distance: float
+    similarity: float
+    dataset: str
+    patient: str | None
+    modality: str | None
+    region: str | None
+    findings: tuple[str, ...]
+    split: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One retrieval run: top N of every query among an index, under one snapshot of the database.
+
+    `labelled_queries` counts the queries with exactly one label, which are those that an evaluation averages over.
+    """
+
+    run_id: int
+    name: str
+    encoder: str
+    n: int
+    engine: str
+    queries: int
+    labelled_queries: int
+    index: int
+    seconds: float
+    exclude_same_patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of an evaluation, over a whole run or over one of its groups (`group` is then its name).
+
+    `value` is None where the definition has no value: a capped precision without a possible relevant image. `std` is
+    the standard deviation of the published code (see docs/evaluation.md); `queries` counts those in the average,
+    `undefined` the queries (macro: classes) that have no value and are left out of it.
+    """
+
+    n: int
+    average: Average
+    definition: Definition
+    value: float | None
+    std: float | None
+    queries: int
+    undefined: int
+    ci_low: float | None = None
+    ci_high: float | None = None
+    group: str | None = None
+
+
+class Progress(Protocol):
+    """Where long work tells how far it is."""
+
+    def begin(self, stage: str, unit: str, total: int | None) -> None:
+        """Start a stage of `total` items (None where not known yet), each a `unit`."""
+
+    def advance(self, items: int) -> None:
+        """Say that so many more items are done."""
+
+    def note(self, text: str) -> None:
+        """Show a short remark beside the progress."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def begin(self, stage: str, unit: str, total: int | None) -> None:
+        """Ignore it."""
+
+    def advance(self, items: int) -> None:
+        """Ignore it."""
+
+    def note(self, text: str) -> None:
+        """Ignore it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeReport:
+    """What one encode did: images `encoded`, `failed` and `remaining`; `waiting` is the share of time without input."""
+
+    encoder: str
+    encoded: int
+    failed: int
+    remaining: int
+    seconds: float
+    waiting: float
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What one ingest did: images `added`, `updated` (file or metadata new), `unchanged`; files `rejected`, `ignored`.
+
+    `ignored` counts files that hold no image; they are listed in table `rejected` with their reason, as the others
+    are. `encoded` has a report per encoder. `seconds` is wall time without the encoding.
+    """
+
+    added: int
+    updated: int
+    unchanged: int
+    rejected: int
+    ignored: int
+    seconds: float
+    interrupted: bool = False
+    encoded: tuple[EncodeReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What one import of vectors did: `unknown` counts uris that the catalogue lacks, `unknown_uris` has the first."""
+
+    encoder: str
+    dim: int
+    added: int
+    unchanged: int
+    unknown: int
+    unknown_uris: tuple[str, ...]
