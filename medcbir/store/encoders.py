@@ -1,0 +1,98 @@
+"""Rows of `encoder`: found by name or recipe, added with their partition."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from medcbir.errors import EncoderError
+from medcbir.store.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEncoder:
+    """An encoder that this database knows."""
+
+    encoder_id: int
+    name: str
+    dim: int
+    recipe_sha256: bytes
+    imported: bool
+
+
+def _row(connection: Connection, condition: str, value: object) -> StoredEncoder | None:
+    row = connection.execute(
+        f"SELECT encoder_id, name, dim, recipe_sha256, imported FROM encoder WHERE {condition} = %s",  # noqa: S608
+        (value,),
+    ).fetchone()
+    return None if row is None else StoredEncoder(*row)
+
+
+def find_encoder(connection: Connection, name: str) -> StoredEncoder:
+    """The encoder of this name; `EncoderError` lists those that there are."""
+    found = _row(connection, "name", name)
+    if found is None:
+        names = [row[0] for row in connection.execute("SELECT name FROM encoder ORDER BY name").fetchall()]
+        have = f"it has {', '.join(names)}" if names else "it has none yet"
+        raise EncoderError(
+            f"no vectors of encoder {name!r} in this database ({have}): run `medcbir encode --encoder {name}` or "
+            "`medcbir vectors import`"
+        )
+    return found
+
+
+def add_encoder(
+    connection: Connection,
+    name: str,
+    dim: int,
+    recipe: Mapping[str, Any],
+    recipe_sha256: bytes,
+    *,
+    checkpoint_sha256: bytes | None,
+    versions: Mapping[str, str],
+) -> StoredEncoder:
+    """The encoder of this recipe, added if it is new.
+
+    A recipe that differs from the one stored under `name` (another checkpoint, another image size) is another encoder:
+    it is stored as `name_xxxxxxxx`, after the first digits of its recipe's digest.
+    """
+    known = _row(connection, "recipe_sha256", recipe_sha256)
+    if known is not None:
+        return known
+    if _row(connection, "name", name) is not None:
+        name = f"{name}_{recipe_sha256.hex()[:8]}"
+    connection.execute(
+        "SELECT add_encoder(%s, %s, %s, %s, %s, %s)",
+        (name, dim, Jsonb(dict(recipe)), recipe_sha256, checkpoint_sha256, Jsonb(dict(versions))),
+    )
+    return find_encoder(connection, name)
+
+
+def add_imported_encoder(connection: Connection, name: str, dim: int) -> StoredEncoder:
+    """The encoder of this name, added as one whose vectors were made elsewhere if it is new.
+
+    Raises `EncoderError` when vectors of another dimension are stored under the name.
+    """
+    known = _row(connection, "name", name)
+    if known is None:
+        recipe = {"imported": name, "dim": dim}
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).digest()
+        try:
+            connection.execute(
+                "SELECT add_encoder(%s, %s, %s, %s, is_imported => true)", (name, dim, Jsonb(recipe), digest)
+            )
+        except psycopg.errors.CheckViolation:
+            raise EncoderError(
+                f"cannot store vectors of {dim} dimensions as encoder {name!r}: a name is a letter and up to 49 more "
+                "letters, digits, '_', '.' or '-', and pgvector holds 1 to 16,000 dimensions"
+            ) from None
+        except psycopg.errors.InvalidParameterValue as error:
+            raise EncoderError(str(error.diag.message_primary)) from None
+        known = find_encoder(connection, name)
+    if known.dim != dim:
+        raise EncoderError(f"encoder {name} has {known.dim} dimensions, these vectors have {dim}")
+    return known

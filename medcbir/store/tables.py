@@ -1,0 +1,207 @@
+"""The tables of schema `medcbir` as SQLAlchemy metadata: what `alembic check` compares the database with.
+
+Queries are written in SQL (folder `sql/`), never built from these objects.
+"""
+
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from medcbir.store.schema import SCHEMA
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    },
+)
+
+
+def _identity(name: str, kind: type[Integer] | type[BigInteger] = BigInteger) -> Column[int]:
+    return Column(name, kind, Identity(always=True), primary_key=True)
+
+
+def _now(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+dataset = Table(
+    "dataset", metadata, _identity("dataset_id", Integer), Column("name", Text, nullable=False, unique=True)
+)
+
+patient = Table(
+    "patient",
+    metadata,
+    _identity("patient_id"),
+    Column("dataset_id", Integer, ForeignKey(dataset.c.dataset_id), nullable=False),
+    Column("source_id", Text, nullable=False, comment="pseudonymous: the publisher's id, or a keyed hash of DICOM's"),
+    UniqueConstraint("dataset_id", "source_id"),
+)
+
+label = Table(
+    "label",
+    metadata,
+    _identity("label_id", Integer),
+    Column("name", Text, nullable=False, unique=True, comment="MODALITY/region/finding"),
+    Column("key", Text, nullable=False, unique=True, comment="the name without its case and spacing"),
+    Column("modality", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("finding", Text),
+    Column("kind", Text, nullable=False),
+    CheckConstraint("kind IN ('pathology', 'anatomy')", name="kind"),
+)
+
+image = Table(
+    "image",
+    metadata,
+    _identity("image_id"),
+    Column("dataset_id", Integer, ForeignKey(dataset.c.dataset_id), nullable=False),
+    Column("patient_id", BigInteger, ForeignKey(patient.c.patient_id), index=True),
+    Column("uri", Text, nullable=False, index=True, comment="the image's name in its dataset, as its source writes it"),
+    Column("frame", Integer, nullable=False, server_default=text("0")),
+    Column("path", Text, comment="where its bytes are; NULL when catalogued without files"),
+    Column("modality", Text),
+    Column("region", Text),
+    Column("split", Text),
+    Column("study_uid", Text),
+    Column("series_uid", Text),
+    Column("instance_uid", Text),
+    Column("width", Integer, comment="pixels"),
+    Column("height", Integer, comment="pixels"),
+    Column("file_sha256", LargeBinary),
+    Column("pixel_sha256", LargeBinary, index=True, comment="of the decoded, displayable pixels"),
+    Column("fingerprint", LargeBinary, comment="of the source's record and the file's size and time: same, unchanged"),
+    Column("attributes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    _now("created_at"),
+    UniqueConstraint("dataset_id", "uri", "frame"),
+    CheckConstraint("split IN ('train', 'val', 'test')", name="split"),
+    CheckConstraint("frame >= 0", name="frame"),
+)
+
+image_label = Table(
+    "image_label",
+    metadata,
+    Column("image_id", BigInteger, ForeignKey(image.c.image_id, ondelete="CASCADE")),
+    Column("label_id", Integer, ForeignKey(label.c.label_id), index=True),
+    PrimaryKeyConstraint("image_id", "label_id"),
+)
+
+rejected = Table(
+    "rejected",
+    metadata,
+    _identity("rejected_id"),
+    Column("stage", Text, nullable=False),
+    Column("encoder_id", Integer, ForeignKey("medcbir.encoder.encoder_id", ondelete="CASCADE")),
+    Column("dataset", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("frame", Integer),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _now("rejected_at"),
+    UniqueConstraint("stage", "encoder_id", "dataset", "uri", "frame", postgresql_nulls_not_distinct=True),
+    CheckConstraint("stage IN ('ingest', 'encode')", name="stage"),
+    CheckConstraint("kind IN ('unreadable', 'not_an_image', 'invalid')", name="kind"),
+)
+
+encoder = Table(
+    "encoder",
+    metadata,
+    _identity("encoder_id", Integer),
+    Column("name", Text, nullable=False, unique=True),
+    Column("dim", Integer, nullable=False),
+    Column("recipe", JSONB, nullable=False, comment="everything that shapes a vector"),
+    Column("recipe_sha256", LargeBinary, nullable=False, unique=True),
+    Column("checkpoint_sha256", LargeBinary),
+    Column("versions", JSONB, nullable=False, server_default=text("'{}'::jsonb"), comment="libraries, for the record"),
+    Column("imported", Boolean, nullable=False, server_default=text("false")),
+    _now("created_at"),
+    CheckConstraint("dim BETWEEN 1 AND 16000", name="dim"),
+    CheckConstraint("name ~ '^[A-Za-z][A-Za-z0-9_.-]{0,49}$'", name="name"),
+)
+
+embedding = Table(
+    "embedding",
+    metadata,
+    Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id), nullable=False),
+    Column("image_id", BigInteger, ForeignKey(image.c.image_id, ondelete="CASCADE"), nullable=False),
+    Column("v", VECTOR(), nullable=False, comment="unit L2 norm"),
+    postgresql_partition_by="LIST (encoder_id)",
+)
+
+encode_claim = Table(
+    "encode_claim",
+    metadata,
+    Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id, ondelete="CASCADE")),
+    Column("image_id", BigInteger, ForeignKey(image.c.image_id, ondelete="CASCADE"), index=True),
+    Column("worker", Integer, nullable=False, comment="alive while it holds the advisory lock of this number"),
+    PrimaryKeyConstraint("encoder_id", "image_id"),
+)
+
+run = Table(
+    "run",
+    metadata,
+    _identity("run_id", Integer),
+    Column("name", Text, nullable=False, unique=True),
+    Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id), nullable=False, index=True),
+    Column("n", Integer, nullable=False),
+    Column("engine", Text, nullable=False),
+    Column("query_filter", JSONB, nullable=False),
+    Column("index_filter", JSONB, nullable=False),
+    Column("exclude_same_patient", Boolean, nullable=False),
+    Column("query_count", Integer, nullable=False),
+    Column("index_count", Integer, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("certificate", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    _now("created_at"),
+    CheckConstraint("n >= 1", name="n"),
+)
+
+run_class = Table(
+    "run_class",
+    metadata,
+    Column("run_id", Integer, ForeignKey(run.c.run_id, ondelete="CASCADE")),
+    Column("label_id", Integer, ForeignKey(label.c.label_id), index=True),
+    Column("index_images", Integer, nullable=False),
+    PrimaryKeyConstraint("run_id", "label_id"),
+)
+
+run_query = Table(
+    "run_query",
+    metadata,
+    Column("run_id", Integer, ForeignKey(run.c.run_id), nullable=False),
+    Column("query_id", BigInteger, ForeignKey(image.c.image_id, ondelete="CASCADE"), nullable=False),
+    Column("label_id", Integer, comment="the query's single label at the time of the run"),
+    Column("relevant", Integer, nullable=False, comment="index images of its class that it may retrieve"),
+    Column("hit_ids", ARRAY(BigInteger), nullable=False),
+    Column("hit_distances", ARRAY(Double), nullable=False),
+    Column("hit_label_ids", ARRAY(Integer), nullable=False),
+    PrimaryKeyConstraint("run_id", "query_id"),
+    Index("run_query_query_id_idx", "query_id"),
+    postgresql_partition_by="LIST (run_id)",
+)
+
+PARTITIONED = {embedding.name, run_query.name}

@@ -1,0 +1,26 @@
+-- Nearest images to a stored image with their metadata, for a person to read; see function similar_to.
+SELECT
+    t.rank,
+    v.image_id,
+    v.uri,
+    v.frame,
+    t.distance,
+    v.dataset,
+    v.patient,
+    v.modality,
+    v.region,
+    v.findings,
+    v.split
+FROM
+    similar_to(
+        %(image_id)s,
+        %(encoder)s,
+        %(n)s,
+        dataset => %(dataset)s,
+        modality => %(modality)s,
+        region => %(region)s,
+        split => %(split)s,
+        exclude_same_patient => %(exclude_same_patient)s
+    ) AS t
+INNER JOIN image_vectors AS v ON v.image_id = t.image_id
+ORDER BY t.rank;

@@ -1,0 +1,60 @@
+-- Rows of the batch into image; returns how many were added. A file whose pixels have changed loses its vectors, a
+-- file that has lost frames loses their rows; what is not known now (no file at hand) stays as it was known.
+WITH placed AS (
+    SELECT
+        i.*,
+        d.dataset_id,
+        p.patient_id
+    FROM incoming AS i
+    INNER JOIN dataset AS d ON d.name = i.dataset
+    LEFT JOIN patient AS p ON p.dataset_id = d.dataset_id AND p.source_id = i.patient
+),
+
+stale AS (
+    DELETE FROM embedding AS b
+    USING image AS old
+    INNER JOIN placed AS new ON new.dataset_id = old.dataset_id AND new.uri = old.uri AND new.frame = old.frame
+    WHERE b.image_id = old.image_id AND new.pixel_sha256 <> old.pixel_sha256
+),
+
+gone AS (
+    DELETE FROM image AS old
+    USING placed AS new
+    WHERE
+        new.whole_file AND new.frame = 0 AND new.dataset_id = old.dataset_id AND new.uri = old.uri
+        AND NOT EXISTS (
+            SELECT FROM placed AS kept
+            WHERE kept.dataset_id = old.dataset_id AND kept.uri = old.uri AND kept.frame = old.frame
+        )
+),
+
+written AS (
+    INSERT INTO image (
+        dataset_id, patient_id, uri, frame, path, modality, region, split, study_uid, series_uid, instance_uid,
+        width, height, file_sha256, pixel_sha256, fingerprint, attributes
+    )
+    SELECT
+        dataset_id, patient_id, uri, frame, path, modality, region, split, study_uid, series_uid, instance_uid,
+        width, height, file_sha256, pixel_sha256, fingerprint, attributes
+    FROM placed
+    ORDER BY position
+    ON CONFLICT (dataset_id, uri, frame) DO UPDATE
+        SET
+            patient_id = excluded.patient_id,
+            path = coalesce(excluded.path, image.path),
+            modality = excluded.modality,
+            region = excluded.region,
+            split = excluded.split,
+            study_uid = excluded.study_uid,
+            series_uid = excluded.series_uid,
+            instance_uid = excluded.instance_uid,
+            width = coalesce(excluded.width, image.width),
+            height = coalesce(excluded.height, image.height),
+            file_sha256 = coalesce(excluded.file_sha256, image.file_sha256),
+            pixel_sha256 = coalesce(excluded.pixel_sha256, image.pixel_sha256),
+            fingerprint = excluded.fingerprint,
+            attributes = excluded.attributes
+    RETURNING (xmax = 0) AS added
+)
+
+SELECT count(*) FILTER (WHERE added) AS added FROM written;
