@@ -1,0 +1,318 @@
+"""DICOM files: the header is read once, pixel data frame by frame straight from the file (PS3.3, PS3.5, PS3.10)."""
+
+import logging
+import math
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom import uid
+from pydicom.encaps import encapsulate
+from pydicom.filereader import read_partial
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
+
+from medcbir.errors import NotAnImageError, UnreadableImageError
+from medcbir.pixels.encapsulation import Fragment, check_codestream, locate_frames
+from medcbir.pixels.grey import Linear, Lookup, Rendition, Transform, Window, render, to_eight_bits
+from medcbir.pixels.image_file import ImageFile, check_size, clean_reasons
+from medcbir.types import UInt8Image
+
+logging.getLogger("pydicom").propagate = False  # it logs values of elements, which may name a patient
+
+_PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_WITH_END_OF_IMAGE = {*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes}
+_SELF_SHIFTING = {*uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes}
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Around anything that reads elements: pydicom judges each value on first use, and its warnings quote it."""
+    with warnings.catch_warnings(action="ignore"):
+        yield
+
+
+class DicomFile(ImageFile):
+    """A DICOM object with pixel data; `header` is all that stands before it."""
+
+    header: pydicom.Dataset
+
+    def __init__(self, path: Path, *, max_pixels: int) -> None:
+        """Read the header, check sizes and find the frames; nothing is decoded."""
+        self._path = path
+        self._in_memory: bytes | None = None
+        with quiet_pydicom(), clean_reasons("its DICOM header cannot be read"), path.open("rb") as stream:
+            self.header, element = _read_header(stream)
+            if self.header.file_meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
+                element = self._inflate(stream)
+            if element is None:
+                raise NotAnImageError(f"DICOM object without pixel data ({_object_name(self.header)})")
+            keyword, vr, position, length = element
+            self._options = _pixel_options(self.header, keyword, vr)
+            check_size(self._options["rows"], self._options["columns"], max_pixels)
+            self.n_frames: int = self._options["number_of_frames"]
+            self._syntax = _transfer_syntax(self.header)
+            self._position = position
+            with self._open() as source:
+                available = source.seek(0, 2)
+                source.seek(position)
+                if self._syntax.is_encapsulated:
+                    if length != _UNDEFINED_LENGTH:
+                        raise UnreadableImageError(f"its pixel data is not encapsulated as {self._syntax.name} demands")
+                    offsets = _extended_offsets(self.header)
+                    self._frames = locate_frames(source, available, self.n_frames, offsets)
+                else:
+                    self._check_length(min(length, available - position))
+
+    @property
+    def _failure(self) -> str:
+        return f"its pixel data cannot be decoded ({self._syntax.name})"
+
+    def _open(self) -> BinaryIO:
+        return self._path.open("rb") if self._in_memory is None else BytesIO(self._in_memory)
+
+    def _inflate(self, stream: BinaryIO) -> tuple[str, str | None, int, int] | None:
+        """A deflated data set (PS3.5 A.5) is held in memory: nothing in it has a position in the file."""
+        stream.seek(0)
+        self.header = pydicom.dcmread(stream, force=True)
+        for tag, keyword in _PIXEL_KEYWORDS.items():
+            if tag in self.header:
+                pixel_data = self.header[tag]
+                self._in_memory = pixel_data.value
+                del self.header[tag]
+                return keyword, pixel_data.VR, 0, len(pixel_data.value)
+        return None
+
+    def _check_length(self, available: int) -> None:
+        options = self._options
+        samples = options["rows"] * options["columns"] * options["samples_per_pixel"] * self.n_frames
+        if options["photometric_interpretation"] == "YBR_FULL_422":
+            samples = samples // 3 * 2
+        needed = math.ceil(samples * options["bits_allocated"] / 8)
+        if available < needed:
+            raise UnreadableImageError(f"its pixel data is cut short: {available} of {needed} bytes")
+
+    def _decode(self, index: int) -> UInt8Image:
+        with quiet_pydicom():
+            stored, interpretation = self._stored(index)
+            if stored.ndim == 3:
+                if interpretation != "RGB":
+                    raise UnreadableImageError(f"colours in {interpretation} are not supported")
+                bits = self._options["bits_stored"]
+                return to_eight_bits(stored, bits)
+            if interpretation == "PALETTE COLOR":
+                return _through_palette(stored, self.header)
+            if not interpretation.startswith("MONOCHROME"):
+                raise UnreadableImageError(f"pixels in {interpretation} are not supported")
+            return render(stored, _rendition(self.header, index, inverted=interpretation == "MONOCHROME1"))
+
+    def _stored(self, index: int) -> tuple[npt.NDArray[Any], str]:
+        """Stored values of a frame, (rows, columns) or (rows, columns, samples), and what they mean after decoding."""
+        decoder = get_decoder(self._syntax)
+        options = self._options | {"correct_unused_bits": False}
+        with self._open() as source:
+            if self._syntax.is_encapsulated:
+                codestream = _read(source, self._frames[index])
+                if self._syntax in _WITH_END_OF_IMAGE:
+                    check_codestream(codestream, options["rows"], options["columns"])
+                options |= {"number_of_frames": 1}
+                pixels, found = decoder.as_array(encapsulate([codestream], has_bot=False), index=0, **options)
+            else:
+                source.seek(self._position)
+                pixels, found = decoder.as_array(source, index=index, **options)
+        if options["pixel_keyword"] == "PixelData" and self._syntax not in _SELF_SHIFTING:
+            pixels = _significant_bits(pixels, self.header, options["bits_stored"])
+        native = pixels.dtype.newbyteorder("=")
+        return np.ascontiguousarray(pixels, dtype=native), str(found["photometric_interpretation"])
+
+
+def _read_header(stream: BinaryIO) -> tuple[pydicom.Dataset, tuple[str, str | None, int, int] | None]:
+    """The data set up to its pixel data, and that element's keyword, VR, position of the value, and length."""
+    found: list[tuple[str, str | None, int, int]] = []
+
+    def at_pixel_data(tag: int, vr: str | None, length: int) -> bool:
+        if tag in _PIXEL_KEYWORDS:
+            found.append((_PIXEL_KEYWORDS[tag], vr, stream.tell(), length))
+        return tag in _PIXEL_KEYWORDS
+
+    header = read_partial(stream, stop_when=at_pixel_data, force=True)
+    return header, found[0] if found else None
+
+
+def _pixel_options(header: pydicom.Dataset, keyword: str, vr: str | None) -> dict[str, Any]:
+    """The Image Pixel module (PS3.3 C.7.6.3) as pydicom's decoders take it; what is missing has its usual value."""
+    missing = [name for name in ("Rows", "Columns", "BitsAllocated") if header.get(name) is None]
+    if missing:
+        raise UnreadableImageError(f"its DICOM header lacks {' and '.join(missing)}")
+    samples = int(header.get("SamplesPerPixel") or 1)
+    allocated = int(header.BitsAllocated)
+    return {
+        "rows": int(header.Rows),
+        "columns": int(header.Columns),
+        "samples_per_pixel": samples,
+        "number_of_frames": max(1, int(header.get("NumberOfFrames") or 1)),
+        "photometric_interpretation": str(
+            header.get("PhotometricInterpretation") or ("MONOCHROME2" if samples == 1 else "RGB")
+        ).strip(),
+        "planar_configuration": int(header.get("PlanarConfiguration") or 0),
+        "bits_allocated": allocated,
+        "bits_stored": int(header.get("BitsStored") or allocated),
+        "pixel_representation": int(header.get("PixelRepresentation") or 0),
+        "pixel_keyword": keyword,
+        "pixel_vr": vr or "OW",
+    }
+
+
+def _transfer_syntax(header: pydicom.Dataset) -> uid.UID:
+    stated = header.file_meta.get("TransferSyntaxUID")
+    if stated:
+        if not uid.UID(stated).is_transfer_syntax:
+            raise UnreadableImageError("its transfer syntax is not one of the standard")
+        return uid.UID(stated)
+    implicit, little_endian = header.original_encoding
+    if implicit:
+        return uid.ImplicitVRLittleEndian
+    return uid.ExplicitVRLittleEndian if little_endian else uid.ExplicitVRBigEndian
+
+
+def _extended_offsets(header: pydicom.Dataset) -> tuple[int, ...]:
+    table = header.get("ExtendedOffsetTable") or b""
+    return struct.unpack(f"<{len(table) // 8}Q", table[: len(table) // 8 * 8])
+
+
+def _object_name(header: pydicom.Dataset) -> str:
+    stated = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    name = uid.UID(stated).name if stated else stated
+    return "of an unknown kind" if name == stated else str(name)
+
+
+def _read(source: BinaryIO, fragments: list[Fragment]) -> bytes:
+    parts = []
+    for position, length in fragments:
+        source.seek(position)
+        parts.append(source.read(length))
+    return b"".join(parts)
+
+
+def _significant_bits(pixels: npt.NDArray[Any], header: pydicom.Dataset, stored: int) -> npt.NDArray[Any]:
+    """`pixels` with only the bits that belong to the image (PS3.5 8.1.1): the others may hold overlays or rubbish."""
+    container = 8 * pixels.dtype.itemsize
+    high = int(header.get("HighBit", stored - 1))
+    if stored >= container or not stored - 1 <= high < container:
+        return pixels
+    return pixels << (container - 1 - high) >> (container - stored)
+
+
+def _through_palette(stored: npt.NDArray[Any], header: pydicom.Dataset) -> UInt8Image:
+    """RGB (rows, columns, 3) of palette indices (PS3.3 C.7.6.3.1.5, .6; segmented tables C.7.9.2)."""
+    size, first, bits = (int(part) for part in header.RedPaletteColorLookupTableDescriptor)
+    size = size or 2**16
+    if "RedPaletteColorLookupTableData" in header:
+        big_endian = header.original_encoding[1] is False
+        channels = [
+            _entries(header[f"{colour}PaletteColorLookupTableData"].value, size, big_endian)
+            for colour in ("Red", "Green", "Blue")
+        ]
+        palette = np.stack(channels, axis=-1)
+    else:
+        palette = apply_color_lut(np.arange(first, first + size, dtype=np.int32), header)[:, :3]
+    if bits > 8 and palette.max() < 256:
+        bits = 8  # a common mistake: 8-bit entries declared as 16
+    index = np.clip(stored.astype(np.int64) - first, 0, len(palette) - 1)
+    return to_eight_bits(palette, bits)[index]
+
+
+def _entries(data: Any, size: int, big_endian: bool) -> npt.NDArray[np.uint16]:
+    """LUT data (size,) from bytes of 8 or 16 bits per entry, or from numbers as pydicom reads them under VR US."""
+    if not isinstance(data, bytes):
+        return np.atleast_1d(np.asarray(data)).astype(np.uint16)
+    kind = "u1" if len(data) in (size, size + size % 2) else ">u2" if big_endian else "<u2"
+    return np.frombuffer(data, dtype=kind)[:size].astype(np.uint16)
+
+
+def _rendition(header: pydicom.Dataset, index: int, *, inverted: bool) -> Rendition:
+    """How to show frame `index`: by its own functional groups, the shared ones, or the data set (PS3.3 C.7.6.16)."""
+    modality = _modality(_group(header, index, "PixelValueTransformationSequence"), header)
+    stored = int(header.get("BitsStored") or header.BitsAllocated)
+    eight_bits = stored <= 8 and not header.get("PixelRepresentation")
+    return Rendition(
+        modality=modality,
+        voi=_voi(_group(header, index, "FrameVOILUTSequence"), header),
+        full_range=(0, 2**stored - 1) if eight_bits else None,
+        padding=_padding(header),
+        inverted=inverted,
+    )
+
+
+def _group(header: pydicom.Dataset, index: int, name: str) -> pydicom.Dataset:
+    for groups, position in (("PerFrameFunctionalGroupsSequence", index), ("SharedFunctionalGroupsSequence", 0)):
+        items = header.get(groups) or ()
+        if position < len(items) and items[position].get(name):
+            group: pydicom.Dataset = items[position][name].value[0]
+            return group
+    return header
+
+
+def _modality(group: pydicom.Dataset, header: pydicom.Dataset) -> Transform:
+    lut = _lookup(group.get("ModalityLUTSequence"), header)
+    if lut is not None:
+        return Lookup(lut[0], lut[1])
+    slope, intercept = _number(group.get("RescaleSlope")), _number(group.get("RescaleIntercept"))
+    return Linear(slope or 1.0, intercept or 0.0)  # a slope of 0 would leave nothing to see
+
+
+def _voi(group: pydicom.Dataset, header: pydicom.Dataset) -> Transform | None:
+    """VOI LUT before window, the first of several: they are alternatives (PS3.3 C.11.2.1); None where none is valid."""
+    lut = _lookup(group.get("VOILUTSequence"), header)
+    if lut is not None:
+        first, entries, bits = lut
+        return Lookup(first, np.minimum(entries / (2**bits - 1), 1))
+    centre, width = _number(group.get("WindowCenter")), _number(group.get("WindowWidth"))
+    if centre is None or width is None or width <= 0:
+        return None
+    function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"] = "LINEAR"
+    stated = str(group.get("VOILUTFunction") or "LINEAR").strip().upper()
+    if stated == "SIGMOID":
+        function = "SIGMOID"
+    elif stated == "LINEAR_EXACT" or width < 1:  # LINEAR has no meaning below 1
+        function = "LINEAR_EXACT"
+    return Window(centre, width, function)
+
+
+def _lookup(
+    sequence: pydicom.Sequence | None, header: pydicom.Dataset
+) -> tuple[int, npt.NDArray[np.float64], int] | None:
+    """First input value, entries, and bits per entry of a LUT sequence's first item."""
+    if not sequence or "LUTData" not in sequence[0] or "LUTDescriptor" not in sequence[0]:
+        return None
+    item = sequence[0]
+    size, first, bits = (int(part) for part in item.LUTDescriptor)
+    entries = _entries(item["LUTData"].value, size or 2**16, header.original_encoding[1] is False)
+    return first, entries.astype(np.float64), bits
+
+
+def _padding(header: pydicom.Dataset) -> tuple[float, float] | None:
+    value = _number(header.get("PixelPaddingValue", header.get("FloatPixelPaddingValue")))
+    if value is None:
+        return None
+    limit = _number(header.get("PixelPaddingRangeLimit", header.get("FloatPixelPaddingRangeLimit")))
+    return (value, value) if limit is None else (min(value, limit), max(value, limit))
+
+
+def _number(value: Any) -> float | None:
+    """The first of one or several numbers; None where there is none or it is not finite."""
+    if isinstance(value, pydicom.multival.MultiValue):
+        value = value[0] if value else None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
