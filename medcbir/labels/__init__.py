@@ -1,0 +1,26 @@
+"""The label vocabulary: `MODALITY/region/finding`, and the many spellings that mean the same.
+
+Words of a dataset, a folder or a DICOM header enter; `Label`s and canonical names leave. The spellings stand in
+`vocabulary.toml`. It must never invent a name for a word that it does not know, nor reword a finding: these stay as
+their publisher writes them.
+"""
+
+from medcbir.labels.vocabulary import (
+    canonical_modality,
+    canonical_region,
+    canonical_split,
+    label,
+    label_key,
+    parse_label,
+    written_region,
+)
+
+__all__ = [
+    "canonical_modality",
+    "canonical_region",
+    "canonical_split",
+    "label",
+    "label_key",
+    "parse_label",
+    "written_region",
+]

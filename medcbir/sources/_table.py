@@ -1,0 +1,112 @@
+"""Reading a manifest: a UTF-8 table with a header, row by row, every malformed row named and none of them fatal."""
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcbir.errors import InputError
+from medcbir.labels import canonical_split
+from medcbir.sources import Options
+from medcbir.types import Rejection, Split
+
+_DELIMITERS = ",;\t"
+_SUFFIXES = (".csv", ".tsv")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+class RowError(Exception):
+    """What is wrong with a row: a column's name and the reason."""
+
+    def __init__(self, column: str, reason: str) -> None:
+        super().__init__(f"column {column}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A manifest whose header is read: `columns` in order, without case or blanks; unnamed ones are `column_<n>`."""
+
+    path: Path
+    columns: tuple[str, ...]
+    delimiter: str
+
+    def rows(self) -> Iterator[tuple[int, list[str] | str]]:
+        """The line number and the cells of each row, or the reason why it has none; blank lines are no rows."""
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="") as stream:
+                reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
+                next(reader)
+                while True:
+                    line = reader.line_num + 1
+                    try:
+                        cells = next(reader)
+                    except StopIteration:
+                        return
+                    except csv.Error as error:
+                        yield line, str(error)
+                        continue
+                    if len(cells) != len(self.columns):
+                        if cells:
+                            yield line, f"{len(cells)} cells where the header has {len(self.columns)}"
+                    elif "\0" in "".join(cells):
+                        yield line, "a NUL character"
+                    else:
+                        yield line, cells
+        except UnicodeDecodeError:
+            raise InputError(f"{self.path} is not UTF-8 text") from None
+
+    def rejection(self, line: int, dataset: str, reason: str) -> Rejection:
+        """A malformed row, named by manifest and line, since its URI may be what is malformed."""
+        return Rejection(f"{self.path.name}:{line}", dataset, f"line {line}: {reason}", kind="invalid")
+
+
+def looks_like_table(path: Path) -> bool:
+    """Whether `path` is a file named as a table."""
+    return path.suffix.lower() in _SUFFIXES and path.is_file()
+
+
+def open_table(path: Path) -> Table:
+    """Read the header of a manifest; raises `InputError` where there is none to read."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            first = stream.readline(1_000_000)
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
+    if not first.strip():
+        raise InputError(f"{path} is empty: a manifest begins with a line of column names")
+    delimiter = max(_DELIMITERS, key=first.count)
+    names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+    columns = tuple(name or f"column_{position}" for position, name in enumerate(names, start=1))
+    lower = [name.casefold() for name in columns]
+    if twice := next((name for name in lower if lower.count(name) > 1), None):
+        raise InputError(f"{path}: column {twice} stands twice in the header")
+    return Table(path, columns, delimiter)
+
+
+def locate(uri: str, column: str, base: str, options: Options) -> Path | None:
+    """Where the file of `uri` is: below `base` unless it is absolute. Raises `RowError` where that makes no sense."""
+    if not uri:
+        raise RowError(column, "is empty")
+    if options.metadata_only:
+        return None
+    if _URL.match(uri):
+        raise RowError(column, "is a URL: catalogue it with --metadata-only, or download it first")
+    if os.path.isabs(uri):  # noqa: PTH117, a Path for each question would halve the speed
+        return Path(uri)
+    if ".." in uri and os.path.normpath(uri).startswith(".."):
+        raise RowError(column, "leads out of the root folder")
+    return Path(f"{base}/{uri}")
+
+
+def read_split(text: str, column: str) -> Split | None:
+    """The split that a cell names; raises `RowError` for an unknown one."""
+    if not text:
+        return None
+    split = canonical_split(text)
+    if split is None:
+        raise RowError(column, f"unknown split {text[:20]!r}; known are train, val, test")
+    return split
