@@ -1,5 +1,8 @@
--- What the catalogue knows of these records: the fingerprint of the first frame of each, in the order asked.
-SELECT m.fingerprint
+-- What the catalogue knows of these records, in the order asked: the fingerprint of the first frame of each, and
+-- how many frames there are of its file.
+SELECT
+    m.fingerprint,
+    (SELECT count(*) FROM image AS f WHERE f.dataset_id = m.dataset_id AND f.uri = m.uri) AS frames
 FROM
     unnest(%(datasets)s::text[], %(uris)s::text[], %(frames)s::integer[]) WITH ORDINALITY
         AS asked (dataset, uri, frame, position)

@@ -1,4 +1,4 @@
--- The batch's images get exactly the labels that it brings, and their earlier rejections are gone.
+-- The batch's images get exactly the labels that it brings.
 CREATE TEMPORARY TABLE IF NOT EXISTS arrived (image_id bigint PRIMARY KEY, label_keys text[] NOT NULL);
 TRUNCATE arrived;
 
@@ -24,7 +24,3 @@ FROM arrived AS a
 INNER JOIN label AS l ON l.key = any(a.label_keys)
 ORDER BY a.image_id, l.label_id
 ON CONFLICT DO NOTHING;
-
-DELETE FROM rejected AS r
-USING incoming AS i
-WHERE r.stage = 'ingest' AND r.dataset = i.dataset AND r.uri = i.uri;

@@ -1,0 +1,473 @@
+"""The Python interface: `connect()` and the Database object, one method per use case, each a call into one room.
+
+    import medcbir
+
+    with medcbir.connect() as db:
+        db.ingest("/data/radimagenet")
+        for hit in db.search(image="query.png", n=10):
+            print(hit.rank, hit.similarity, hit.uri)
+
+The commands of the shell call these methods and nothing else.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import psycopg
+
+from medcbir.config import Settings, load_settings
+from medcbir.encoders import (
+    DEFAULT,
+    SPECS,
+    EncoderSpec,
+    find_checkpoint,
+    get_spec,
+    load_encoder,
+    prepare,
+    recipe_of,
+    recipe_sha256,
+)
+from medcbir.encoders.describe import describe_spec
+from medcbir.errors import DatabaseError, EncoderError, InputError, VectorError
+from medcbir.store import schema
+from medcbir.store.connection import Connection, describe, open_bare, open_database, resolve
+from medcbir.store.embedded import EmbeddedServer
+from medcbir.store.encoders import StoredEncoder, add_encoder, find_encoder
+from medcbir.store.sqlfiles import query as read_query
+from medcbir.types import (
+    EncodeReport,
+    Filter,
+    Hit,
+    ImportReport,
+    IngestReport,
+    Metric,
+    Progress,
+    Run,
+    Split,
+    Survey,
+    UInt8Image,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from medcbir.encoders import Encoder
+    from medcbir.evaluation.precision import Facet
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def connect(url: str | None = None, data_dir: str | Path | None = None) -> "Database":
+    """Open the database: of `url`, else of `DATABASE_URL` or libpq's variables, else the embedded one in `data_dir`.
+
+    Raises `DatabaseError` where it cannot be reached, in one line that names the next step.
+    """
+    return Database(load_settings(database_url=url, data_dir=data_dir))
+
+
+class Database:
+    """An open medcbir database. Use it as a context manager, or call `close()`; one thread at a time.
+
+    Every method raises a `MedcbirError` for what its caller can mend; the message says how.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._encoders: dict[tuple[str, str], Encoder] = {}
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; an embedded server goes on running (`medcbir db stop` ends it)."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @cached_property
+    def conninfo(self) -> str:
+        """libpq connection string; asking for it starts the embedded server where that serves."""
+        return resolve(self.settings)
+
+    def ingest(
+        self,
+        path: str | Path,
+        *,
+        dataset: str = "auto",
+        name: str | None = None,
+        label_from: str | None = None,
+        split: Split | None = None,
+        root: str | Path | None = None,
+        limit: int | None = None,
+        metadata_only: bool = False,
+        encoder: str | Sequence[str] = DEFAULT,
+        encode: bool = True,
+        device: Device = "auto",
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Catalogue the images at `path` (a folder, a file or a manifest, recognised by its content) and encode them.
+
+        The same path again changes nothing; what cannot be read is kept in table `rejected` with its reason. With
+        `metadata_only` no file is opened, and nothing is encoded. See `docs/commands.md` for the other arguments.
+        """
+        from medcbir.ingest import catalogue
+        from medcbir.sources import Options, find_source
+
+        source = find_source(Path(path), dataset)
+        specs = [get_spec(each) for each in ([encoder] if isinstance(encoder, str) else encoder)]
+        specs = specs if encode and not metadata_only else []
+        for spec in specs:
+            find_checkpoint(spec, self.settings.weights_dir)  # missing weights are told now, not after the catalogue
+        options = Options(
+            name=name,
+            label_from=label_from,
+            split=split,
+            root=None if root is None else Path(root),
+            metadata_only=metadata_only,
+        )
+        with self._open(may_install=True) as connection:
+            report = catalogue.fill(
+                connection,
+                islice(source.records(Path(path), options), limit),
+                hash_key=self.settings.patient_hash_key,
+                max_pixels=self.settings.max_pixels,
+                manifest=Path(path).name if limit is None else None,
+                progress=progress,
+            )
+        encoded: list[EncodeReport] = []
+        for spec in specs:
+            if report.interrupted or (encoded and encoded[-1].interrupted):
+                break
+            encoded.append(self.encode(spec.name, device=device, progress=progress))
+        return replace(report, encoded=tuple(encoded))
+
+    def survey(
+        self,
+        path: str | Path,
+        *,
+        dataset: str = "auto",
+        name: str | None = None,
+        label_from: str | None = None,
+        split: Split | None = None,
+        root: str | Path | None = None,
+        limit: int | None = None,
+        metadata_only: bool = False,
+        progress: Progress | None = None,
+    ) -> Survey:
+        """Count what `ingest` would catalogue at `path`, beside the numbers of Denner et al. 2024.
+
+        No image is opened, and no database is needed.
+        """
+        from medcbir.ingest.survey import survey
+        from medcbir.sources import Options, find_source
+
+        source = find_source(Path(path), dataset)
+        options = Options(name, label_from, split, None if root is None else Path(root), metadata_only)
+        return survey(islice(source.records(Path(path), options), limit), source.name, progress)
+
+    def encode(
+        self,
+        encoder: str = DEFAULT,
+        *,
+        dataset: str | None = None,
+        device: Device = "auto",
+        batch_size: int = 32,
+        progress: Progress | None = None,
+    ) -> EncodeReport:
+        """Give every catalogued image that lacks one its vector of `encoder`; processes share the work.
+
+        The device is the first of CUDA, Apple's MPS and the CPU with 'auto'.
+        """
+        from medcbir.ingest import encode
+
+        if batch_size < 1:
+            raise InputError(f"the batch size must be 1 or more, not {batch_size}")
+        spec = get_spec(encoder)
+        model = self._model(spec, device)
+        with self._open() as connection:
+            stored = add_encoder(
+                connection,
+                spec.name,
+                spec.dim,
+                model.recipe,
+                recipe_sha256(model.recipe),
+                checkpoint_sha256=bytes.fromhex(model.recipe["checkpoint"]["sha256"]),
+                versions=model.versions,
+            )
+        with database_errors(self.conninfo):
+            return encode.fill(
+                lambda: open_database(self.conninfo, install="never"),
+                stored,
+                model,
+                spec.pixels,
+                dataset=dataset,
+                batch_size=batch_size,
+                max_pixels=self.settings.max_pixels,
+                progress=progress,
+            )
+
+    def import_vectors(self, path: str | Path, *, encoder: str) -> ImportReport:
+        """Store vectors made elsewhere (a .npz of arrays `uri` and `vector`) under an encoder of this name."""
+        from medcbir.ingest.imported import import_vectors
+
+        with self._open(may_install=True) as connection:
+            return import_vectors(connection, Path(path), encoder)
+
+    def search(
+        self,
+        *,
+        image: "str | Path | UInt8Image | None" = None,
+        image_id: int | None = None,
+        vector: "npt.NDArray[Any] | None" = None,
+        encoder: str = DEFAULT,
+        n: int = 10,
+        where: Filter | None = None,
+        exclude_same_patient: bool = False,
+        device: Device = "auto",
+    ) -> list[Hit]:
+        """The `n` catalogued images nearest to a picture, a catalogued image, or a vector, by exact cosine distance.
+
+        Give one of `image` (a file, or pixels (H, W) or (H, W, 3) uint8), `image_id`, and `vector` (dim,), which need
+        not be normalised. `exclude_same_patient` needs `image_id`: the patient of a loose picture is not known.
+        """
+        import numpy as np
+
+        from medcbir.retrieval import search
+        from medcbir.store.vectors import unit
+
+        if sum(given is not None for given in (image, image_id, vector)) != 1:
+            raise InputError("a search needs one of an image file, an image id and a vector")
+        if exclude_same_patient and image_id is None:
+            raise InputError("to exclude the query's patient, search by image id: a file's patient is not known")
+        where = where or Filter()
+        with self._open() as connection:
+            if image_id is not None:
+                stored = find_encoder(connection, encoder)
+                return search.near_image(
+                    connection, stored, image_id, n, where, exclude_same_patient=exclude_same_patient
+                )
+            if vector is not None:
+                stored = find_encoder(connection, encoder)
+                if np.ndim(vector) != 1:
+                    raise VectorError(f"the query must be one vector of shape (dim,), found {np.shape(vector)}")
+                return search.near_vector(connection, stored, unit(np.asarray(vector)[None])[0], n, where)
+            assert image is not None  # noqa: S101
+            spec, stored = self._encoder_of_stored(connection, encoder)
+            pixels = image if isinstance(image, np.ndarray) else self.read_image(image)
+            encoded = self._model(spec, device).encode(prepare(pixels, spec.pixels)[None])
+            return search.near_vector(connection, stored, encoded[0], n, where)
+
+    def read_image(self, path: str | Path, frame: int = 0) -> UInt8Image:
+        """One frame of an image file as it is displayed: (H, W) or (H, W, 3) uint8."""
+        from medcbir.errors import MedcbirError
+        from medcbir.pixels import open_image
+
+        file = Path(path)
+        if not file.is_file():
+            raise InputError(f"no such file: {file}")
+        try:
+            return open_image(file, max_pixels=self.settings.max_pixels).frame(frame)
+        except MedcbirError as error:
+            raise InputError(f"cannot read {file}: {error}") from None
+
+    def retrieve(
+        self,
+        *,
+        encoder: str = DEFAULT,
+        n: int = 10,
+        queries: "Split | Filter | None" = "test",
+        index: "Split | Filter | None" = "train",
+        exclude_same_patient: bool = True,
+        engine: str = "auto",
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> Run:
+        """Retrieve the `n` nearest index images of every query and store them as a run, for `evaluate` and SQL.
+
+        `queries` and `index` are splits, filters, or None for all images. A query never retrieves itself, nor, by
+        default, another image of its patient; images with several labels take no part (Denner et al. 2024).
+        """
+        from medcbir.retrieval import run
+
+        with self._open() as connection:
+            return run.retrieve(
+                connection,
+                find_encoder(connection, encoder),
+                n=n,
+                queries=_as_filter(queries),
+                index=_as_filter(index),
+                exclude_same_patient=exclude_same_patient,
+                engine=engine,
+                name=name,
+                progress=progress,
+            )
+
+    def run(self, name: str | None = None) -> Run:
+        """The run of this name, the newest without one."""
+        from medcbir.retrieval.run import find_run
+
+        with self._open() as connection:
+            return find_run(connection, name)
+
+    def evaluate(
+        self, run: Run | str | None = None, *, n: Sequence[int] | None = None, by: "Facet | None" = None
+    ) -> list[Metric]:
+        """P@N of a run (the newest without one), micro and macro, both definitions; per group of a facet with `by`."""
+        from medcbir.evaluation.precision import evaluate
+
+        run = run if isinstance(run, Run) else self.run(run)
+        with self._open() as connection:
+            return evaluate(connection, run, n=n, by=by)
+
+    def encoders(self) -> list[dict[str, Any]]:
+        """Every encoder of the registry, as `encoder` describes one."""
+        return [self.encoder(name) for name in SPECS]
+
+    def encoder(self, name: str) -> dict[str, Any]:
+        """An encoder's recipe as JSON values, with the `checkpoint` file expected, `weights_dir`, and `found`."""
+        return describe_spec(get_spec(name), self.settings.weights_dir)
+
+    def save_grid(
+        self,
+        file: str | Path,
+        hits: Sequence[Hit],
+        *,
+        image: "str | Path | UInt8Image | None" = None,
+        image_id: int | None = None,
+    ) -> None:
+        """Draw the query (framed orange) and its hits as a PNG."""
+        from medcbir.report.grid import save_grid
+
+        with self._open() as connection:
+            save_grid(connection, Path(file), hits, image=image, image_id=image_id, read=self.read_image)
+
+    def start(self) -> None:
+        """Start the embedded server, and install or upgrade its schema; an external one is only checked."""
+        with self._open():
+            pass
+
+    def stop(self) -> bool:
+        """Stop the embedded server; False if it was not running. `DatabaseError` for an external one."""
+        self._require_embedded("stopped")
+        self.close()
+        return EmbeddedServer(self.settings.data_dir).stop()
+
+    def upgrade(self, revision: str = "head") -> tuple[str | None, str | None]:
+        """Install schema `medcbir`, bring it up to date, or take it to a revision ('base' drops all of it).
+
+        Returns the revisions before and after.
+        """
+        self.close()
+        with database_errors(self.conninfo), open_bare(self.conninfo) as connection:
+            before = schema.current_revision(connection)
+            if revision != "head" and before is not None and (revision == "base" or revision < before):
+                schema.downgrade(self.conninfo, revision)
+            else:
+                schema.upgrade(self.conninfo, revision)
+            return before, schema.current_revision(connection)
+
+    def status(self) -> dict[str, Any]:
+        """Which database is in use, whether it runs, its versions and what it holds; starts and changes nothing."""
+        external = self.settings.conninfo
+        found: dict[str, Any] = {"database": "embedded" if external is None else describe(external)}
+        conninfo = external
+        if external is None:
+            server = EmbeddedServer(self.settings.data_dir).status()
+            found |= {"data_dir": str(self.settings.data_dir), "running": server.running, "pid": server.pid}
+            conninfo = server.conninfo if server.running else None
+        if conninfo is None:
+            return found
+        with database_errors(conninfo), open_bare(conninfo) as connection:
+            found |= {
+                "running": True,
+                "postgresql": connection.info.parameter_status("server_version"),
+                "pgvector": schema.pgvector_version(connection),
+                "revision": schema.current_revision(connection),
+                "revision_wanted": schema.newest_revision(),
+            }
+            if found["revision"] == found["revision_wanted"]:
+                row = connection.execute(read_query("catalogue_size")).fetchone()
+                found |= dict(zip(("images", "encoders", "runs", "rejected"), row or (), strict=True))
+        return found
+
+    def _require_embedded(self, what: str) -> None:
+        if self.settings.conninfo is not None:
+            raise DatabaseError(
+                f"{describe(self.settings.conninfo)} is not medcbir's own server: it is not {what} here"
+            )
+
+    def query(self, sql: str, arguments: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Rows of the caller's statement; names resolve in schema `medcbir`, values are bound (`%(name)s`)."""
+        with self._open() as connection:
+            return connection.execute(sql, arguments).fetchall()
+
+    def _model(self, spec: EncoderSpec, device: str) -> "Encoder":
+        key = (spec.name, device)
+        if key not in self._encoders:
+            self._encoders[key] = load_encoder(spec, weights_dir=self.settings.weights_dir, device=device)
+        return self._encoders[key]
+
+    def _encoder_of_stored(self, connection: Connection, name: str) -> tuple[EncoderSpec, StoredEncoder]:
+        """The spec that made the vectors stored under `name`; refused where its recipe is another by now."""
+        stored = find_encoder(connection, name)
+        if stored.imported:
+            raise EncoderError(
+                f"the vectors of {name} were imported, so a new image cannot be encoded alike: search by image id "
+                "(--id) or by vector"
+            )
+        spec = next((spec for spec in SPECS.values() if name in (spec.name, _versioned(spec.name, stored))), None)
+        if spec is None:
+            raise EncoderError(
+                f"this medcbir knows no encoder {name}, so a new image cannot be encoded; search by --id"
+            )
+        if recipe_sha256(recipe_of(spec, self.settings.weights_dir)) != stored.recipe_sha256:
+            raise EncoderError(
+                f"the vectors of {name} were made by another recipe (checkpoint, preprocessing) than the one at hand: "
+                f"encode again with `medcbir encode --encoder {spec.name}`"
+            )
+        return spec, stored
+
+    @contextmanager
+    def _open(self, *, may_install: bool = False) -> Iterator[Connection]:
+        """The connection, opened on first use; a server that goes away is told as a `DatabaseError`."""
+        if self._connection is None or self._connection.closed:
+            embedded = self.settings.conninfo is None
+            install: Literal["always", "if_absent", "never"] = (
+                "always" if embedded else "if_absent" if may_install else "never"
+            )
+            with database_errors(self.conninfo):
+                self._connection = open_database(self.conninfo, install=install)
+        with database_errors(self.conninfo):
+            yield self._connection
+
+
+def _as_filter(chosen: "Split | Filter | None") -> Filter:
+    return chosen if isinstance(chosen, Filter) else Filter(split=chosen)
+
+
+def _versioned(name: str, stored: StoredEncoder) -> str:
+    return f"{name}_{stored.recipe_sha256.hex()[:8]}"
+
+
+@contextmanager
+def database_errors(conninfo: str) -> Iterator[None]:
+    """What a server answers to anyone's good statement (it stopped, it is full, it forbids), as a `DatabaseError`."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseError(
+            f"{describe(conninfo)}: {error.diag.message_primary}; ask its administrator for the right"
+        ) from None
+    except psycopg.OperationalError as error:
+        raise DatabaseError(
+            f"{describe(conninfo)}: {str(error).strip().splitlines()[0]}; once it is back, the same command goes on"
+        ) from None

@@ -1,0 +1,178 @@
+"""medcbir ingest."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medcbir.cli.main import INTERRUPTED, REJECTED
+from medcbir.cli.options import SPLITS, database, device, output_format
+
+if TYPE_CHECKING:
+    from medcbir.api import Database, Device
+    from medcbir.types import Split, Survey
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--dataset",
+    default="auto",
+    show_default=True,
+    metavar="KIND",
+    help="What PATH holds: auto, folder, csv, dicom, ...",
+)
+@click.option("--name", metavar="NAME", help="Name of the dataset to store; by default the folder's or manifest's.")
+@click.option(
+    "--label-from",
+    metavar="TEMPLATE",
+    help="How a path below PATH says what an image is, e.g. '{split}/{modality}/{region}/{finding}/{patient}_*'.",
+)
+@click.option("--split", type=SPLITS, help="Split of these images, whatever their source says.")
+@click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Where a manifest's relative paths start.")
+@click.option(
+    "--encoder",
+    multiple=True,
+    metavar="NAME",
+    help="Encode with this encoder; may be repeated.  [default: efficientnet_lite0]",
+)
+@click.option("--no-encode", is_flag=True, help="Fill the catalogue only.")
+@click.option("--metadata-only", is_flag=True, help="Catalogue a manifest without opening its images.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Count what PATH holds, beside the published numbers; nothing is opened or stored.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N files or rows.")
+@device
+@output_format("text", "json")
+@database
+def ingest(
+    db: "Database",
+    path: Path,
+    dataset: str,
+    name: str | None,
+    label_from: str | None,
+    split: "Split | None",
+    root: Path | None,
+    encoder: tuple[str, ...],
+    no_encode: bool,
+    metadata_only: bool,
+    dry_run: bool,
+    limit: int | None,
+    device: "Device",
+    output: str,
+) -> int:
+    """Catalogue the images at PATH and encode them.
+
+    PATH is a folder of images (PNG, JPEG, TIFF, DICOM, NIfTI; by default labelled by folders MODALITY/region/finding),
+    one image, or a CSV manifest (columns uri, dataset, patient, split, modality, region, finding; others are kept).
+    The same command again adds what is new and changes nothing else; files that cannot be read are listed in table
+    medcbir.rejected with the reason, and the exit code is then 3.
+    """
+    from medcbir.cli.progress import progress
+    from medcbir.cli.render import render_json
+
+    if dry_run:
+        with progress() as shown:
+            survey = db.survey(
+                path,
+                dataset=dataset,
+                name=name,
+                label_from=label_from,
+                split=split,
+                root=root,
+                limit=limit,
+                metadata_only=metadata_only,
+                progress=shown,
+            )
+        _show(survey, output)
+        return 0
+    with progress() as shown:
+        report = db.ingest(
+            path,
+            dataset=dataset,
+            name=name,
+            label_from=label_from,
+            split=split,
+            root=root,
+            limit=limit,
+            metadata_only=metadata_only,
+            encoder=encoder or "efficientnet_lite0",
+            encode=not no_encode,
+            device=device,
+            progress=shown,
+        )
+    if output == "json":
+        render_json(asdict(report))
+    else:
+        changed = (
+            f"{report.added} images added, {report.updated} updated"
+            if report.added or report.updated
+            else "nothing new"
+        )
+        click.echo(
+            f"catalogue: {changed}, {report.unchanged} unchanged, {report.rejected} rejected, "
+            f"{report.ignored} files without an image, {report.seconds:.1f} s"
+        )
+        for each in report.encoded:
+            click.echo(
+                f"encoder {each.encoder}: {each.encoded} images encoded, {each.failed} failed, "
+                f"{each.remaining} remaining, {each.seconds:.1f} s"
+            )
+        if report.rejected or report.ignored:
+            click.echo("what was rejected, and why: SELECT uri, kind, reason FROM medcbir.rejected")
+    if report.interrupted or any(each.interrupted for each in report.encoded):
+        click.echo("interrupted; run the same command again to go on", err=True)
+        return INTERRUPTED
+    return REJECTED if report.rejected or any(each.failed for each in report.encoded) else 0
+
+
+def _show(survey: "Survey", output: str) -> None:
+    from medcbir.cli.render import render_json, render_rows
+
+    if output == "json":
+        render_json(asdict(survey))
+        return
+    render_rows(
+        f"{survey.images} images recognised as {survey.source}; those with exactly one label",
+        ["dataset", "modality", "split", "images", "published", "difference"],
+        [
+            (each.dataset, each.modality, each.split or "none", each.images, each.published, each.difference)
+            for each in survey.counts
+        ],
+        "table",
+    )
+    render_rows(
+        "their classes",
+        ["dataset", "modality", "pathology", "published", "anatomy", "published"],
+        [
+            (
+                *(each.dataset, each.modality),
+                *(each.pathology, each.published_pathology, each.anatomy, each.published_anatomy),
+            )
+            for each in survey.classes
+        ],
+        "table",
+    )
+    click.echo(f"{len(survey.regions)} regions: {', '.join(survey.regions)}\n")
+    if survey.exclusions:
+        render_rows(
+            "left out of an evaluation",
+            ["count", "in the catalogue", "reason", "the first of them"],
+            [
+                (each.count, "yes" if each.catalogued else "no", each.reason, ", ".join(each.examples))
+                for each in survey.exclusions
+            ],
+            "table",
+        )
+    if survey.unknown_labels:
+        render_rows(
+            "unknown labels", ["images", "label"], [(n, name) for name, n in survey.unknown_labels.items()], "table"
+        )
+    if survey.repeated:
+        click.echo(
+            f"{survey.repeated} images are listed more than once, {survey.across_splits} of them in several splits"
+        )
+    click.echo("duplicate pictures and unreadable files are found by the ingest, which opens the images")

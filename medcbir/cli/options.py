@@ -1,0 +1,78 @@
+"""Options that several commands share, and the database that they open."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from medcbir.api import Database
+
+R = TypeVar("R")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SPLITS = click.Choice(["train", "val", "test"])
+
+
+def place(command: Command) -> Command:
+    """Options that say which database is meant."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, expose_value=False, help="Print an error as JSON."),
+        click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path, file_okay=True),
+            metavar="DIR",
+            help="Where the embedded database lives (or MEDCBIR_DATA_DIR).",
+        ),
+        click.option(
+            "--database-url",
+            metavar="URL",
+            help="Use this PostgreSQL instead of the embedded one (or DATABASE_URL, or libpq's PGHOST, ...).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def database(command: Callable[Concatenate["Database", ...], R]) -> Callable[..., R]:
+    """Give the command an open `Database` as its first argument, by the options of `place`."""
+
+    @wraps(command)
+    def opened(database_url: str | None, data_dir: Path | None, **arguments: Any) -> R:
+        from medcbir.api import connect
+
+        with connect(database_url, data_dir) as db:
+            return command(db, **arguments)
+
+    return place(opened)
+
+
+def encoder(command: Command) -> Command:
+    """Which encoder's vectors are meant."""
+    return click.option(
+        "--encoder",
+        default="efficientnet_lite0",
+        show_default=True,
+        metavar="NAME",
+        help="Whose vectors; `medcbir encoders list` shows those there are.",
+    )(command)
+
+
+def device(command: Command) -> Command:
+    """Where the model runs."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+        default="auto",
+        show_default=True,
+        help="Where the model runs; auto takes the first that is there of cuda, mps and cpu.",
+    )(command)
+
+
+def output_format(*formats: str) -> Callable[[Command], Command]:
+    """How the result is printed; the first format is the default."""
+    return click.option(
+        "--format", "output", type=click.Choice(formats), default=formats[0], show_default=True, help="How to print it."
+    )

@@ -1,0 +1,37 @@
+"""An encoder's spec in words and JSON values, for those who choose among them."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from medcbir.encoders.spec import EncoderSpec
+from medcbir.encoders.weights import find_checkpoint
+from medcbir.errors import EncoderError
+
+
+def describe_spec(spec: EncoderSpec, weights_dir: Path) -> dict[str, Any]:
+    """The spec as JSON values, with the `checkpoint` file expected, its `source`, `weights_dir`, and `found`."""
+    try:
+        find_checkpoint(spec, weights_dir)
+        found = True
+    except EncoderError:
+        found = False
+    return {
+        "name": spec.name,
+        "title": spec.title,
+        "architecture": spec.architecture,
+        "library": spec.library,
+        "dim": spec.dim,
+        "output": spec.output if isinstance(spec.output, str) else {"projection": asdict(spec.output)},
+        "pixels": asdict(spec.pixels),
+        "domain": spec.domain,
+        "trained_on": list(spec.trained_on),
+        "seen": None if spec.seen is None else list(spec.seen),
+        "licence": spec.licence,
+        "checkpoint": spec.checkpoint.file,
+        "sha256": spec.checkpoint.sha256,
+        "source": spec.checkpoint.source,
+        "weights_dir": str(weights_dir),
+        "found": found,
+        "note": spec.note,
+    }

@@ -1,0 +1,117 @@
+"""A pool of worker processes: bounded look-ahead, results in the order of the tasks, crashes and hangs contained."""
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+SECONDS_PER_FILE = 300.0
+"""A file that keeps its decoder busy for longer is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task that has no result, and why, in words that name no patient."""
+
+    reason: str
+
+
+class _Worker:
+    """One process and the thread that speaks to it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            # -P and the parent's own path: a file in the working directory must not stand in for a module
+            [sys.executable, "-P", "-m", "medcbir.ingest.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the command, which then closes its workers
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def run(self, job: str, arguments: tuple[Any, ...], seconds: float) -> Any:
+        if self._process is None:
+            self._process = self._start()
+        process = self._process
+        assert process.stdin is not None  # noqa: S101
+        assert process.stdout is not None  # noqa: S101
+        late = threading.Timer(seconds, process.kill)
+        late.start()
+        started = time.monotonic()
+        try:
+            pickle.dump((job, arguments), process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+            process.stdin.flush()
+            succeeded, result = pickle.load(process.stdout)  # noqa: S301
+        except (EOFError, OSError, pickle.UnpicklingError):
+            hung = time.monotonic() - started >= seconds
+            self.close()
+            return Failure(f"its decoder was stopped after {seconds:.0f} s" if hung else "its decoder crashed")
+        finally:
+            late.cancel()
+        return result if succeeded else Failure(result)
+
+    def close(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):  # what the dead process had not read is lost, rightly
+                        pipe.close()
+            process.wait()
+
+
+class WorkerPool:
+    """`workers` processes that run one job; `map` yields each task with its result or `Failure`, in order."""
+
+    def __init__(self, job: str, *, workers: int | None = None, ahead: int = 64, seconds: float = SECONDS_PER_FILE):
+        self.job = job
+        self.ahead = ahead
+        self.seconds = seconds
+        self._workers: list[_Worker] = []
+        self._own = threading.local()
+        self._threads = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="medcbir-worker")
+
+    def _run(self, arguments: tuple[Any, ...]) -> Any:
+        worker: _Worker | None = getattr(self._own, "worker", None)
+        if worker is None:
+            worker = self._own.worker = _Worker()
+            self._workers.append(worker)
+        return worker.run(self.job, arguments, self.seconds)
+
+    def map(self, tasks: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """Each task (the job's arguments) with its result, in order; at most `ahead` tasks are taken in advance."""
+        pending: deque[tuple[tuple[Any, ...], Future[Any]]] = deque()
+        for task in tasks:
+            pending.append((task, self._threads.submit(self._run, task)))
+            if len(pending) >= self.ahead:
+                first, future = pending.popleft()
+                yield first, future.result()
+        while pending:
+            first, future = pending.popleft()
+            yield first, future.result()
+
+    def close(self) -> None:
+        """End the processes at once; tasks under way are given up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
+        self._threads.shutdown(wait=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,44 @@
+"""A process that opens files for the pipelines: tasks come in on standard input, results leave on standard output.
+
+Started by `pool.py` with `python -m medcbir.ingest.worker`, not by multiprocessing: the user's own main module is
+never imported a second time, and the parent can tell which file was open when a decoder crashed or hung. Both ends of
+the pipe are this program, so pickle carries nothing from outside.
+"""
+
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from medcbir.errors import MedcbirError
+from medcbir.ingest import open_files
+
+JOBS: dict[str, Callable[..., Any]] = {
+    "inspect": open_files.inspect,
+    "prepare": open_files.prepare_frames,
+}
+
+
+def main() -> None:
+    """Serve tasks `(job, arguments)` until standard input closes; each answer is `(succeeded, result or message)`."""
+    inbox, outbox = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a decoder prints must not mix with results
+    while True:
+        try:
+            job, arguments = pickle.load(inbox)  # noqa: S301
+        except EOFError:
+            return
+        answer: tuple[bool, Any]
+        try:
+            answer = (True, JOBS[job](*arguments))
+        except MedcbirError as error:
+            answer = (False, str(error))
+        except MemoryError:
+            answer = (False, "needs more memory than there is")
+        pickle.dump(answer, outbox, protocol=pickle.HIGHEST_PROTOCOL)
+        outbox.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""One query: the nearest images with their metadata, by the SQL functions `top_n` and `similar_to`."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+
+from medcbir.errors import InputError, VectorError
+from medcbir.store.connection import Connection
+from medcbir.store.encoders import StoredEncoder
+from medcbir.store.sqlfiles import query
+from medcbir.types import Filter, Hit
+
+
+def near_vector(
+    connection: Connection, encoder: StoredEncoder, vector: npt.NDArray[np.float32], n: int, where: Filter
+) -> list[Hit]:
+    """The `n` images nearest to `vector` (dim,), exactly; `VectorError` for a wrong dimension or no direction."""
+    if vector.shape != (encoder.dim,):
+        raise VectorError(f"encoder {encoder.name} has {encoder.dim} dimensions, the query has shape {vector.shape}")
+    if not np.isfinite(vector).all() or not vector.any():
+        raise VectorError("the query vector is zero or not finite, so nothing is near it")
+    return _hits(connection, "hits_near_vector", {"vector": vector}, encoder, n, where)
+
+
+def near_image(
+    connection: Connection,
+    encoder: StoredEncoder,
+    image_id: int,
+    n: int,
+    where: Filter,
+    *,
+    exclude_same_patient: bool = False,
+) -> list[Hit]:
+    """The `n` images nearest to a stored one, which is never among them. `InputError` if it has no vector."""
+    arguments = {"image_id": image_id, "exclude_same_patient": exclude_same_patient}
+    try:
+        return _hits(connection, "hits_near_image", arguments, encoder, n, where)
+    except psycopg.errors.NoDataFound:
+        raise InputError(
+            f"image {image_id} has no vector of encoder {encoder.name}: look ids up in medcbir.image, "
+            f"or run `medcbir encode --encoder {encoder.name}`"
+        ) from None
+
+
+def _hits(
+    connection: Connection, name: str, arguments: dict[str, Any], encoder: StoredEncoder, n: int, where: Filter
+) -> list[Hit]:
+    if n < 1:
+        raise InputError(f"n must be 1 or more, not {n}")
+    rows = connection.execute(query(name), arguments | asdict(where) | {"encoder": encoder.name, "n": n}).fetchall()
+    return [
+        Hit(
+            rank,
+            image_id,
+            uri,
+            frame,
+            distance,
+            1.0 - distance,
+            dataset,
+            patient,
+            modality,
+            region,
+            tuple(findings),
+            split,
+        )
+        for rank, image_id, uri, frame, distance, dataset, patient, modality, region, findings, split in rows
+    ]

@@ -1,0 +1,236 @@
+"""Loading safely and strictly, and encoding: numbers are checked against timm itself."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform
+
+from medcbir.encoders import Checkpoint, Pixels, Projection, find_checkpoint, get_spec, load_encoder, prepare
+from medcbir.encoders.key_maps import same_names
+from medcbir.encoders.loaders import Encoder, build_model, read_state_dict
+from medcbir.errors import EncoderError, VectorError
+
+LITE = get_spec("efficientnet_lite0")
+HALF = (0.5, 0.5, 0.5)
+
+
+@pytest.fixture
+def tiny():
+    """timm's smallest ViT (64 dimensions, 160 pixels), with weights expected in `tiny.safetensors`."""
+    return dataclasses.replace(
+        LITE,
+        name="tiny",
+        title="Tiny",
+        architecture="test_vit",
+        dim=64,
+        checkpoint=Checkpoint("tiny.safetensors", source="nowhere", keys=same_names),
+        pixels=Pixels(160, HALF, HALF),
+        output="class_token",
+    )
+
+
+@pytest.fixture
+def weights(tiny, tmp_path):
+    """A directory with random weights for `tiny`."""
+    torch.manual_seed(1)
+    safetensors.torch.save_file(build_model(tiny).state_dict(), tmp_path / "tiny.safetensors")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory):
+    return load_encoder(LITE, weights_dir=tmp_path_factory.mktemp("none"), device="cpu")
+
+
+def random_batch(n, size):
+    return np.random.default_rng(3).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+
+def ours_to_timm(name):
+    """EfficientNet-Lite0 as published -> timm's names, written from the two naming schemes, not from the order."""
+    blocks = [1, 2, 2, 3, 3, 4, 1]
+    position = [(stage, index) for stage, repeats in enumerate(blocks) for index in range(repeats)]
+    name = name.replace("_conv_stem", "conv_stem").replace("_conv_head", "conv_head")
+    if not name.startswith("_blocks."):
+        return name.replace("_bn0", "bn1").replace("_bn1", "bn2")
+    _, number, rest = name.split(".", 2)
+    stage, index = position[int(number)]
+    if stage == 0:
+        names = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    else:
+        names = {
+            "_expand_conv": "conv_pw",
+            "_bn0": "bn1",
+            "_depthwise_conv": "conv_dw",
+            "_bn1": "bn2",
+            "_project_conv": "conv_pwl",
+            "_bn2": "bn3",
+        }
+    layer, kind = rest.split(".")
+    return f"blocks.{stage}.{index}.{names[layer]}.{kind}"
+
+
+def test_the_default_encoder_is_timms_model_with_the_published_weights(lite):
+    published = read_state_dict(find_checkpoint(LITE, Path()))
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+    model.load_state_dict({ours_to_timm(k): v for k, v in published.items() if not k.startswith("_fc.")}, strict=True)
+    image = np.random.default_rng(5).integers(0, 256, (300, 420), dtype=np.uint8)
+    transform = create_transform((3, 224, 224), interpolation="bicubic", crop_pct=0.875, mean=HALF, std=HALF)
+    with torch.inference_mode():
+        expected = model(transform(Image.fromarray(image).convert("RGB"))[None])[0].double().numpy()
+
+    vector = lite.encode(prepare(image, LITE.pixels)[None])[0]
+
+    np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=2e-6)
+
+
+def test_vectors_are_float32_of_unit_norm_and_the_same_in_any_batch(lite):
+    batch = random_batch(11, 224)
+    vectors = lite.encode(batch)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (11, 1280)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(vectors, lite.encode(batch))
+    alone = np.concatenate([lite.encode(image[None]) for image in batch])
+    np.testing.assert_allclose(vectors, alone, atol=1e-6)
+
+
+def test_no_images_give_no_vectors(lite):
+    assert lite.encode(random_batch(0, 224)).shape == (0, 1280)
+
+
+def test_bfloat16_stays_close_to_float32(lite, tmp_path):
+    low = load_encoder(LITE, weights_dir=tmp_path, device="cpu", precision="bfloat16")
+    batch = random_batch(3, 224)
+    similarity = (lite.encode(batch) * low.encode(batch)).sum(axis=1)
+    assert similarity.min() > 0.99
+    assert low.recipe["precision"] == "bfloat16"
+
+
+def test_an_encoder_knows_its_recipe_device_and_libraries(lite):
+    assert lite.recipe["checkpoint"]["sha256"] == LITE.checkpoint.sha256
+    assert lite.device == "cpu"
+    assert lite.versions["torch"] == torch.__version__.partition("+")[0]
+    assert set(lite.versions) == {"torch", "timm", "open_clip_torch", "pillow"}
+
+
+@pytest.mark.parametrize("batch", [np.zeros((1, 224, 224, 3), np.float32), np.zeros((1, 160, 160, 3), np.uint8)])
+def test_a_batch_of_another_type_or_size_is_refused(lite, batch):
+    with pytest.raises(VectorError, match=r"encodes uint8 \(n, 224, 224, 3\)"):
+        lite.encode(batch)
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_a_zero_or_non_finite_output_is_an_error(tiny, value):
+    class Constant(torch.nn.Module):
+        def forward(self, pixels):
+            out = torch.ones(len(pixels), 64)
+            out[1:] = value
+            return out
+
+    encoder = Encoder(tiny, Constant(), torch.device("cpu"), "float32", {})
+    with pytest.raises(VectorError, match=r"tiny: zero or non-finite vector for images \[1 2\]"):
+        encoder.encode(random_batch(3, 160))
+
+
+def test_probabilities_are_the_softmax_of_the_logits(tiny, weights):
+    shared = {"architecture": "test_vit", "dim": 1000}
+    specs = [dataclasses.replace(tiny, output=output, **shared) for output in ("logits", "probabilities")]
+    safetensors.torch.save_file(build_model(specs[0]).state_dict(), weights / "tiny.safetensors")
+    batch = random_batch(2, 160)
+    model = build_model(specs[0]).eval()
+    model.load_state_dict(safetensors.torch.load_file(weights / "tiny.safetensors"))
+    with torch.inference_mode():
+        expected = model(torch.tensor(batch).permute(0, 3, 1, 2) / 127.5 - 1).softmax(dim=1).numpy()
+    vectors = load_encoder(specs[1], weights_dir=weights, device="cpu").encode(batch)
+    np.testing.assert_allclose(vectors, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_a_projection_follows_the_pooled_features(tiny, weights):
+    spec = dataclasses.replace(tiny, dim=16, output=Projection(64, 16))
+    model = build_model(spec)
+    safetensors.torch.save_file(model.state_dict(), weights / "tiny.safetensors")
+    vectors = load_encoder(spec, weights_dir=weights, device="cpu").encode(random_batch(2, 160))
+    assert vectors.shape == (2, 16)
+    assert "projection.bias" not in model.state_dict()
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+def test_a_torch_file_loads_as_its_safetensors_does(tiny, weights, wrapper):
+    state = safetensors.torch.load_file(weights / "tiny.safetensors")
+    torch.save(state if wrapper is None else {wrapper: state, "epoch": 3}, weights / "tiny.pth")
+    pth = dataclasses.replace(tiny, checkpoint=dataclasses.replace(tiny.checkpoint, file="tiny.pth"))
+    batch = random_batch(2, 160)
+    first, second = (load_encoder(s, weights_dir=weights, device="cpu").encode(batch) for s in (tiny, pth))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_missing_unexpected_and_misshapen_tensors_are_listed(tiny, weights):
+    state = safetensors.torch.load_file(weights / "tiny.safetensors")
+    del state["cls_token"]
+    state["extra"] = torch.zeros(1)
+    state["norm.weight"] = torch.zeros(3)
+    safetensors.torch.save_file(state, weights / "tiny.safetensors")
+    with pytest.raises(EncoderError) as error:
+        load_encoder(tiny, weights_dir=weights, device="cpu")
+    assert "1 missing (cls_token); 1 unexpected (extra); 1 of another shape (norm.weight)" in str(error.value)
+
+
+def test_a_checkpoint_of_another_order_does_not_pass_for_efficientnet_lite(tmp_path):
+    state = dict(reversed(read_state_dict(find_checkpoint(LITE, Path())).items()))
+    torch.save(state, tmp_path / "lite.pth")
+    spec = dataclasses.replace(
+        LITE, checkpoint=dataclasses.replace(LITE.checkpoint, file="lite.pth", package=None, sha256=None)
+    )
+    with pytest.raises(EncoderError, match=r"has .* where conv_stem.weight \(32, 3, 3, 3\) is expected"):
+        load_encoder(spec, weights_dir=tmp_path, device="cpu")
+
+
+class Payload:
+    """Unpickling this writes a file: what a malicious checkpoint would do."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return (open, (str(self.target), "w"))
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "evil.bin", "evil.safetensors"])
+def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path, name):
+    target = tmp_path / "ran"
+    torch.save({"weight": Payload(target)}, tmp_path / name)
+    with pytest.raises(EncoderError, match=r"checkpoint (refused|unreadable)"):
+        read_state_dict(tmp_path / name)
+    (tmp_path / name).write_bytes(pickle.dumps(Payload(target), protocol=2))
+    with pytest.raises(EncoderError, match=r"checkpoint (refused|unreadable)"):
+        read_state_dict(tmp_path / name)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["broken.pth", "broken.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04"])
+def test_a_file_that_is_no_checkpoint_is_an_error_of_one_line(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(EncoderError) as error:
+        read_state_dict(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_without_tensors_is_refused(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    with pytest.raises(EncoderError, match="holds no state dict"):
+        read_state_dict(tmp_path / "empty.pth")
+
+
+def test_an_absent_device_is_an_error_that_lists_those_present(tiny, weights):
+    absent = "mps" if not torch.backends.mps.is_available() else "cuda"
+    with pytest.raises(EncoderError, match=f"no device '{absent}' here: use auto or .*cpu"):
+        load_encoder(tiny, weights_dir=weights, device=absent)

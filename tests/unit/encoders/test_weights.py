@@ -1,0 +1,102 @@
+"""Finding a checkpoint and telling which one it is; the recipe that follows from it."""
+
+import dataclasses
+import hashlib
+import json
+import os
+
+import pytest
+
+from medcbir.encoders import Checkpoint, find_checkpoint, get_spec, recipe_of, recipe_sha256, sha256_file
+from medcbir.encoders.key_maps import same_names
+from medcbir.errors import EncoderError
+
+LITE = get_spec("efficientnet_lite0")
+
+
+@pytest.fixture
+def spec():
+    """An encoder whose checkpoint `small.bin` belongs into the weights directory."""
+    checkpoint = Checkpoint("small.bin", source="https://example.org/small.bin", keys=same_names)
+    return dataclasses.replace(LITE, title="Small", checkpoint=checkpoint)
+
+
+def test_the_default_comes_with_its_package_and_is_the_expected_file(tmp_path):
+    path = find_checkpoint(LITE, tmp_path)
+    assert path.name == "efficientnet-lite0-57934424.pth"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == LITE.checkpoint.sha256
+
+
+def test_a_checkpoint_is_found_in_the_weights_directory(spec, tmp_path):
+    (tmp_path / "small.bin").write_bytes(b"weights")
+    assert find_checkpoint(spec, tmp_path) == tmp_path / "small.bin"
+
+
+def test_a_missing_checkpoint_is_one_line_with_file_directory_and_source(spec, tmp_path):
+    with pytest.raises(EncoderError) as error:
+        find_checkpoint(spec, tmp_path)
+    assert str(error.value) == (
+        f"checkpoint not found: Small expects small.bin in {tmp_path}; "
+        "get it from https://example.org/small.bin, or set MEDCBIR_WEIGHTS_DIR"
+    )
+
+
+def test_a_missing_checkpoint_names_the_digest_expected(spec, tmp_path):
+    known = dataclasses.replace(spec, checkpoint=dataclasses.replace(spec.checkpoint, sha256="ab" * 32))
+    with pytest.raises(EncoderError, match=rf"expects small.bin \(sha256 {'ab' * 32}\) in"):
+        find_checkpoint(known, tmp_path)
+
+
+def test_a_missing_package_is_named(spec, tmp_path):
+    absent = dataclasses.replace(spec.checkpoint, package="no_such_package_of_weights", source="weights==1")
+    with pytest.raises(EncoderError, match="in the package no_such_package_of_weights; install weights==1"):
+        find_checkpoint(dataclasses.replace(spec, checkpoint=absent), tmp_path)
+
+
+def test_a_changed_file_gets_a_new_digest_within_one_process(tmp_path):
+    file = tmp_path / "small.bin"
+    file.write_bytes(b"one")
+    assert sha256_file(file) == hashlib.sha256(b"one").hexdigest()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(1, 1))
+    assert sha256_file(file) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_the_recipe_is_json_and_names_what_shapes_a_vector(tmp_path):
+    recipe = recipe_of(LITE, tmp_path)
+    assert json.loads(json.dumps(recipe)) == recipe
+    assert recipe["architecture"] == "tf_efficientnet_lite0"
+    assert recipe["checkpoint"]["file"] == "efficientnet-lite0-57934424.pth"
+    assert recipe["checkpoint"]["sha256"] == LITE.checkpoint.sha256
+    assert recipe["pixels"] == {
+        "size": 224,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "interpolation": "bicubic",
+        "crop": 0.875,
+        "resize": "shortest",
+    }
+    assert (recipe["output"], recipe["precision"], recipe["dim"]) == ("pooled", "float32", 1280)
+
+
+def test_another_checkpoint_precision_or_crop_is_another_recipe(spec, tmp_path):
+    (tmp_path / "small.bin").write_bytes(b"one")
+    digests = [recipe_sha256(recipe_of(spec, tmp_path))]
+    digests.append(recipe_sha256(recipe_of(spec, tmp_path, precision="bfloat16")))
+    cropped = dataclasses.replace(spec, pixels=dataclasses.replace(spec.pixels, crop=0.9))
+    digests.append(recipe_sha256(recipe_of(cropped, tmp_path)))
+    (tmp_path / "small.bin").write_bytes(b"another")
+    digests.append(recipe_sha256(recipe_of(spec, tmp_path)))
+    assert len(set(digests)) == 4
+    assert {len(digest) for digest in digests} == {32}
+
+
+def test_the_digest_does_not_depend_on_the_order_of_keys():
+    assert recipe_sha256({"a": 1, "b": 2}) == recipe_sha256({"b": 2, "a": 1})
+
+
+def test_a_file_that_is_not_the_expected_one_has_no_recipe(spec, tmp_path):
+    (tmp_path / "small.bin").write_bytes(b"other")
+    known = dataclasses.replace(spec, checkpoint=dataclasses.replace(spec.checkpoint, sha256="ab" * 32))
+    with pytest.raises(EncoderError, match=r"checkpoint differs: .*small.bin has sha256 .* expects abab"):
+        recipe_of(known, tmp_path)
