@@ -92,9 +92,8 @@ def main() -> None:
                 f"waiting for input {report.waiting:.0%}"
             )
         db.stop()
-    print(
-        f"{arguments.kind}, {arguments.encoder}, batch {arguments.batch_size}: median ratio {statistics.median(ratios):.3f}"
-    )
+    what = f"{arguments.kind}, {arguments.encoder}, batch {arguments.batch_size}"
+    print(f"{what}: median ratio {statistics.median(ratios):.3f}")
 
 
 if __name__ == "__main__":

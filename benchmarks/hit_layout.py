@@ -22,7 +22,8 @@ CLASSES = 185
 ROWS = "CREATE TABLE hit_row (run_id int, query_id bigint, rank int, image_id bigint, distance float8, label_id int)"
 PRECISION_OF_ROWS = """
 SELECT n, avg(matches / n::float8) FROM (
-    SELECT query_id, rank AS n, sum((h.label_id = q.label_id)::int) OVER (PARTITION BY query_id ORDER BY rank) AS matches
+    SELECT query_id, rank AS n,
+        sum((h.label_id = q.label_id)::int) OVER (PARTITION BY query_id ORDER BY rank) AS matches
     FROM run_query_1 AS q LEFT JOIN hit_row AS h USING (query_id)
 ) AS t GROUP BY n
 """

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import psycopg
+from psycopg.rows import dict_row
 
 from medcbir.config import Settings, load_settings
 from medcbir.encoders import (
@@ -27,6 +28,7 @@ from medcbir.encoders import (
     EncoderSpec,
     find_checkpoint,
     get_spec,
+    library_versions,
     load_encoder,
     prepare,
     recipe_of,
@@ -35,11 +37,12 @@ from medcbir.encoders import (
 from medcbir.encoders.describe import describe_spec
 from medcbir.errors import DatabaseError, EncoderError, InputError, VectorError
 from medcbir.store import schema
-from medcbir.store.connection import Connection, describe, open_bare, open_database, resolve
+from medcbir.store.connection import Connection, describe, open_bare, open_database, resolve, without_password
 from medcbir.store.embedded import EmbeddedServer
 from medcbir.store.encoders import StoredEncoder, add_encoder, find_encoder
 from medcbir.store.sqlfiles import query as read_query
 from medcbir.types import (
+    Duplicate,
     EncodeReport,
     Filter,
     Hit,
@@ -97,6 +100,11 @@ class Database:
     def conninfo(self) -> str:
         """libpq connection string; asking for it starts the embedded server where that serves."""
         return resolve(self.settings)
+
+    @property
+    def public_url(self) -> str:
+        """The connection string without a password, to be shown or logged."""
+        return without_password(self.conninfo)
 
     def ingest(
         self,
@@ -192,22 +200,22 @@ class Database:
         if batch_size < 1:
             raise InputError(f"the batch size must be 1 or more, not {batch_size}")
         spec = get_spec(encoder)
-        model = self._model(spec, device)
+        recipe = recipe_of(spec, self.settings.weights_dir)
         with self._open() as connection:
             stored = add_encoder(
                 connection,
                 spec.name,
                 spec.dim,
-                model.recipe,
-                recipe_sha256(model.recipe),
-                checkpoint_sha256=bytes.fromhex(model.recipe["checkpoint"]["sha256"]),
-                versions=model.versions,
+                recipe,
+                recipe_sha256(recipe),
+                checkpoint_sha256=bytes.fromhex(recipe["checkpoint"]["sha256"]),
+                versions=library_versions(),
             )
         with database_errors(self.conninfo):
             return encode.fill(
                 lambda: open_database(self.conninfo, install="never"),
                 stored,
-                model,
+                lambda: self._model(spec, device),
                 spec.pixels,
                 dataset=dataset,
                 batch_size=batch_size,
@@ -294,7 +302,8 @@ class Database:
         """Retrieve the `n` nearest index images of every query and store them as a run, for `evaluate` and SQL.
 
         `queries` and `index` are splits, filters, or None for all images. A query never retrieves itself, nor, by
-        default, another image of its patient; images with several labels take no part (Denner et al. 2024).
+        default, another image of its patient; images with several labels take no part (Denner et al. 2024). `engine` is
+        pgvector (a statement per query), blocked (matrix products; the same hits) or auto, by the size of the work.
         """
         from medcbir.retrieval import run
 
@@ -308,6 +317,7 @@ class Database:
                 exclude_same_patient=exclude_same_patient,
                 engine=engine,
                 name=name,
+                cache_dir=self.settings.data_dir / "cache",
                 progress=progress,
             )
 
@@ -327,6 +337,20 @@ class Database:
         run = run if isinstance(run, Run) else self.run(run)
         with self._open() as connection:
             return evaluate(connection, run, n=n, by=by)
+
+    def duplicates(self) -> list[Duplicate]:
+        """Images whose decoded pixels equal another's (view `duplicate_image`), leaks between splits first."""
+        return self._duplicates("duplicates", {})
+
+    def near_duplicates(self, run: Run | str, *, within: float = 0.01) -> list[Duplicate]:
+        """Query and hit pairs of a run with other pixels and at most this cosine distance, the nearest first."""
+        run = run if isinstance(run, Run) else self.run(run)
+        return self._duplicates("near_duplicates", {"run_id": run.run_id, "within": within})
+
+    def _duplicates(self, name: str, arguments: dict[str, Any]) -> list[Duplicate]:
+        with self._open() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute(read_query(name), arguments).fetchall()
+        return [Duplicate(**{"distance": None, **row}) for row in rows]
 
     def encoders(self) -> list[dict[str, Any]]:
         """Every encoder of the registry, as `encoder` describes one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     """Images with more pixels than this per frame are rejected before they are decoded."""
     patient_key: str | None = None
     """Key of the hash that replaces DICOM patient ids; by default kept in a file of the data directory."""
+    dicomweb_authorization: SecretStr | None = None
+    """Value of the HTTP header `Authorization` for a PACS over DICOMweb, e.g. `Bearer ...`; never shown."""
+    pacs_max_bytes: int = 200 * 2**30
+    """All instances kept that a PACS has given take no more than this."""
+    instance_max_bytes: int = 4 * 2**30
+    """A single larger instance of a PACS is refused."""
 
     @classmethod
     def settings_customise_sources(
@@ -62,7 +68,7 @@ class Settings(BaseSettings):
 
         The empty string leaves everything to libpq's own variables (`PGHOST`, `PGSERVICE`, ...).
         """
-        if self.database_url is not None:
+        if self.database_url:
             return self.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
         return "" if any(os.environ.get(name) for name in _LIBPQ_VARIABLES) else None
 

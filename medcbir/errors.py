@@ -14,6 +14,14 @@ class InputError(MedcbirError):
     """A path, file, manifest or option that cannot be used as given."""
 
 
+class SourceAwayError(MedcbirError):
+    """A server that images come from does not answer now; the same call goes on once it is back."""
+
+
+class StoreFullError(MedcbirError):
+    """The folder of instances that came from a PACS has reached its limit, or its disk has."""
+
+
 class UnreadableImageError(MedcbirError):
     """A file that should hold an image and cannot be decoded."""
 

@@ -202,7 +202,8 @@ class IngestReport:
     """What one ingest did: images `added`, `updated` (file or metadata new), `unchanged`; files `rejected`, `ignored`.
 
     `ignored` counts files that hold no image; they are listed in table `rejected` with their reason, as the others
-    are. `encoded` has a report per encoder. `seconds` is wall time without the encoding.
+    are; `first_rejected` has the first few. `encoded` has a report per encoder. `seconds` is wall time without the
+    encoding.
     """
 
     added: int
@@ -212,7 +213,73 @@ class IngestReport:
     ignored: int
     seconds: float
     interrupted: bool = False
+    first_rejected: tuple[Rejection, ...] = ()
     encoded: tuple[EncodeReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyCount:
+    """Images with exactly one label, of one dataset, modality and split (None: no split is known).
+
+    `published` is the number of Denner et al. 2024, None where the paper has none.
+    """
+
+    dataset: str
+    modality: str
+    split: Split | None
+    images: int
+    published: int | None
+
+    @property
+    def difference(self) -> int | None:
+        """How many images more than published."""
+        return None if self.published is None else self.images - self.published
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyClasses:
+    """Classes among the images of a dataset and modality with exactly one label, by kind, and the published numbers."""
+
+    dataset: str
+    modality: str
+    pathology: int
+    anatomy: int
+    published_pathology: int | None
+    published_anatomy: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """What takes no part in an evaluation for one reason: `count` files, rows, studies or images, and the first few.
+
+    `catalogued` tells images that are kept in the catalogue from what is not stored.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+    catalogued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What an ingest would catalogue, counted without opening an image.
+
+    `images` are all that would be catalogued, one per file; `counts` and `classes` tell those with exactly one label,
+    and `exclusions` why the others have none or several, and what is rejected. `unknown_labels` are names that the
+    table of labels lacks, with their images. `repeated` images are listed more than once, `across_splits` of them in
+    several splits.
+    """
+
+    source: str
+    images: int
+    counts: tuple[SurveyCount, ...]
+    classes: tuple[SurveyClasses, ...]
+    regions: tuple[str, ...]
+    exclusions: tuple[Exclusion, ...]
+    unknown_labels: Mapping[str, int]
+    repeated: int
+    across_splits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,3 +292,22 @@ class ImportReport:
     unchanged: int
     unknown: int
     unknown_uris: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An image that shows what another, the one kept, shows; `leaks` where they are in different splits.
+
+    `distance` is the cosine distance of near duplicates, None for exact ones.
+    """
+
+    leaks: bool
+    distance: float | None
+    kept_dataset: str
+    kept_split: str | None
+    dataset: str
+    split: str | None
+    kept_frame: int
+    frame: int
+    kept_uri: str
+    uri: str

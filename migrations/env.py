@@ -7,6 +7,8 @@ from alembic import context
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import Connection, text
 
+from medcbir.config import load_settings
+from medcbir.store.connection import resolve
 from medcbir.store.schema import SCHEMA, migration_engine, prepare_schema, vector_schema
 from medcbir.store.tables import PARTITIONED, metadata
 
@@ -48,5 +50,5 @@ given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
     _migrate(given)
 else:
-    with migration_engine().begin() as connection:
+    with migration_engine(resolve(load_settings())).begin() as connection:
         _migrate(connection)

@@ -3,6 +3,8 @@
 The server is the embedded one, started once per test process, unless MEDCBIR_TEST_URL names another to use.
 """
 
+import importlib.util
+import itertools
 import os
 import secrets
 import shutil
@@ -10,10 +12,14 @@ import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import psycopg
+import pydicom
 import pytest
+from PIL import Image
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -23,6 +29,7 @@ from medcbir.store.embedded import EmbeddedServer
 
 for name in ("DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "MEDCBIR_DATABASE_URL"):
     os.environ.pop(name, None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other are slow where tests run side by side
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +89,9 @@ def database_url(server: str, template: str) -> Iterator[str]:
     _execute(server, "DROP DATABASE {name} WITH (FORCE)", name)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def clone(server: str, template: str) -> Iterator[Callable[..., str]]:
-    """Makes databases for a module: empty ones with schema medcbir, or copies of another, named by its URL."""
+    """Makes databases for several tests: empty ones with schema medcbir, or copies of another, named by its URL."""
     made: list[str] = []
 
     def make(of: str | None = None) -> str:
@@ -136,3 +143,38 @@ def db(database_url: str, tmp_path: Path) -> Iterator[medcbir.Database]:
     """An open Database on a fresh database."""
     with medcbir.connect(database_url, data_dir=tmp_path / "medcbir-data") as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[[Path], None]:
+    """Saves a new picture of 32 x 32 pixels, cut from pydicom's CT or MR slice, as a PNG or JPEG by the file's name."""
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    slices = [pydicom.dcmread(folder / name).pixel_array.astype(float) for name in ("CT_small.dcm", "MR_small.dcm")]
+    slices = [(255 * (each - each.min()) / np.ptp(each)).astype(np.uint8) for each in slices]
+    drawn = itertools.count()
+
+    def save(file: Path) -> None:
+        number = next(drawn)
+        pixels = slices[number % 2]
+        top, left = divmod(number // 2 % 1024, 32)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[top : top + 32, left : left + 32]).save(file)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory, draw: Callable[[Path], None]) -> Callable[[str], Path]:
+    """What to ingest for the source of this name, as tests/trees/<name>.py builds it, once; not to be changed."""
+
+    @cache
+    def build(name: str) -> Path:
+        spec = importlib.util.spec_from_file_location(f"tree_of_{name}", Path(__file__).parent / "trees" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        path: Path = module.build(tmp_path_factory.mktemp(name), draw)
+        return path
+
+    return build

@@ -36,7 +36,7 @@ def status(db: "Database", output: str) -> None:
 def start(db: "Database") -> None:
     """Start the embedded server, and install or upgrade the schema."""
     db.start()
-    click.echo(f"running: {db.conninfo}")
+    click.echo(f"running: {db.public_url}")
 
 
 @group.command()
@@ -49,9 +49,9 @@ def stop(db: "Database") -> None:
 @group.command()
 @database
 def url(db: "Database") -> None:
-    """Print the connection URL, for psql and other programs; starts the embedded server."""
+    """Print how to connect, for psql and other programs, without a password; starts the embedded server."""
     db.start()
-    click.echo(db.conninfo)
+    click.echo(db.public_url)
 
 
 @group.command()

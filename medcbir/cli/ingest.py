@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     metavar="KIND",
-    help="What PATH holds: auto, folder, csv, dicom, ...",
+    help="What PATH holds: auto, radimagenet, nih14, mimic, chexpert, covid, csv, published, folder or dicom.",
 )
 @click.option("--name", metavar="NAME", help="Name of the dataset to store; by default the folder's or manifest's.")
 @click.option(
@@ -66,8 +66,9 @@ def ingest(
 ) -> int:
     """Catalogue the images at PATH and encode them.
 
-    PATH is a folder of images (PNG, JPEG, TIFF, DICOM, NIfTI; by default labelled by folders MODALITY/region/finding),
-    one image, or a CSV manifest (columns uri, dataset, patient, split, modality, region, finding; others are kept).
+    PATH is a public dataset as its publisher lays it out (see docs/datasets.md), a folder of images (PNG, JPEG, TIFF,
+    DICOM, NIfTI; by default labelled by folders MODALITY/region/finding), one image, or a CSV manifest (columns uri,
+    dataset, patient, split, modality, region, finding; others are kept).
     The same command again adds what is new and changes nothing else; files that cannot be read are listed in table
     medcbir.rejected with the reason, and the exit code is then 3.
     """
@@ -123,6 +124,9 @@ def ingest(
             )
         if report.rejected or report.ignored:
             click.echo("what was rejected, and why: SELECT uri, kind, reason FROM medcbir.rejected")
+    lead = "rejected" if report.added + report.updated + report.unchanged else "Error: nothing could be used"
+    for rejection in report.first_rejected:
+        click.echo(f"{lead}: {rejection.uri}: {rejection.reason}", err=True)
     if report.interrupted or any(each.interrupted for each in report.encoded):
         click.echo("interrupted; run the same command again to go on", err=True)
         return INTERRUPTED
@@ -156,13 +160,13 @@ def _show(survey: "Survey", output: str) -> None:
         ],
         "table",
     )
-    click.echo(f"{len(survey.regions)} regions: {', '.join(survey.regions)}\n")
+    click.echo(f"regions ({len(survey.regions)}): {', '.join(survey.regions)}\n")
     if survey.exclusions:
         render_rows(
             "left out of an evaluation",
-            ["count", "in the catalogue", "reason", "the first of them"],
+            ["count", "in the catalogue", "reason", "first"],
             [
-                (each.count, "yes" if each.catalogued else "no", each.reason, ", ".join(each.examples))
+                (each.count, "yes" if each.catalogued else "no", each.reason, next(iter(each.examples), None))
                 for each in survey.exclusions
             ],
             "table",

@@ -20,6 +20,7 @@ REJECTED = 3
 _COMMANDS = {
     "db": "medcbir.cli.db:group",
     "demo": "medcbir.cli.demo:demo",
+    "duplicates": "medcbir.cli.duplicates:duplicates",
     "encode": "medcbir.cli.encode:encode",
     "encoders": "medcbir.cli.encoders:group",
     "evaluate": "medcbir.cli.evaluate:evaluate",

@@ -26,7 +26,7 @@ _CHOICE = click.Choice(["train", "val", "test", "all"])
 )
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "pgvector"]),
+    type=click.Choice(["auto", "pgvector", "blocked"]),
     default="auto",
     show_default=True,
     help="How to compute it; the answer is the same.",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcbir.encoders.preprocess import prepare
-from medcbir.encoders.recipe import recipe_of, recipe_sha256
+from medcbir.encoders.recipe import library_versions, recipe_of, recipe_sha256
 from medcbir.encoders.spec import Checkpoint, EncoderSpec, Pixels, Precision, Projection
 from medcbir.encoders.specs import DEFAULT, SPECS, get_spec
 from medcbir.encoders.weights import find_checkpoint, sha256_file
@@ -29,6 +29,7 @@ __all__ = [
     "Projection",
     "find_checkpoint",
     "get_spec",
+    "library_versions",
     "load_encoder",
     "prepare",
     "recipe_of",

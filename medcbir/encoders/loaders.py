@@ -6,7 +6,6 @@ shape.
 
 import pickle
 from collections import OrderedDict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import timm
 import torch
 from torch import nn
 
-from medcbir.encoders.recipe import recipe_of
+from medcbir.encoders.recipe import library_versions, recipe_of
 from medcbir.encoders.spec import EncoderSpec, Output, Precision, Projection, StateDict
 from medcbir.encoders.weights import find_checkpoint
 from medcbir.errors import EncoderError, VectorError
@@ -57,7 +56,7 @@ class Encoder:
         self.spec = spec
         self.recipe = recipe
         self.device = device.type
-        self.versions = {name: version(name) for name in ("torch", "timm", "open_clip_torch", "pillow")}
+        self.versions = library_versions()
         self._dtype = getattr(torch, precision)
         self._model = model.eval().to(device, self._dtype).to(memory_format=torch.channels_last)
         self._device = device

@@ -6,7 +6,11 @@ import numpy as np
 from PIL import Image
 
 from medcbir.encoders.spec import Pixels
+from medcbir.errors import UnreadableImageError
 from medcbir.types import UInt8Image
+
+_NARROWEST = 200
+"""An image may be so many times as long as wide: resized by its shortest side, it then still fits in memory."""
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -16,8 +20,11 @@ def prepare(image: UInt8Image, pixels: Pixels) -> UInt8Image:
 
     Value for value what timm's evaluation transform (crop mode 'center', or 'squash') gives before it normalises, and
     for 'longest' what SAM's gives. Grey is replicated last: a resampled channel does not depend on the others.
+    Raises `UnreadableImageError` for a strip so narrow that its resized form would not fit in memory.
     """
     height, width = image.shape[:2]
+    if max(height, width) > _NARROWEST * min(height, width):
+        raise UnreadableImageError(f"it is {width} x {height} pixels, too narrow a strip to be encoded")
     size = pixels.size
     new_width, new_height = _new_size(width, height, pixels)
     source, resampling = Image.fromarray(image), _RESAMPLING[pixels.interpolation]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -37,3 +38,8 @@ def recipe_of(spec: EncoderSpec, weights_dir: Path, *, precision: Precision = "f
 def recipe_sha256(recipe: dict[str, Any]) -> bytes:
     """SHA-256 over the recipe's canonical JSON: sorted keys, no spaces, ASCII."""
     return hashlib.sha256(json.dumps(recipe, sort_keys=True, separators=(",", ":")).encode()).digest()
+
+
+def library_versions() -> dict[str, str]:
+    """The installed versions of the libraries that make vectors: kept for the record, no part of the recipe."""
+    return {name: version(name) for name in ("torch", "timm", "open_clip_torch", "pillow")}

@@ -19,6 +19,7 @@ from medcbir.types import Entry, ImageRecord, IngestReport, Progress, Rejection,
 
 _FILES_PER_BATCH = 256  # what kill -9 can cost
 _ROWS_PER_BATCH = 4096  # of records without files
+_TOLD = 5  # rejections that the report names
 _FINGERPRINT_VERSION = 1  # raise it when decoding changes, so that files are looked at again
 
 
@@ -30,6 +31,7 @@ class _Tally:
     rejected: int = 0
     ignored: int = 0
     datasets: set[str] = field(default_factory=set)
+    first_rejected: list[Rejection] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
 
     def is_new(self, record: ImageRecord) -> bool:
@@ -87,6 +89,7 @@ def fill(
         tally.ignored,
         time.perf_counter() - started,
         interrupted,
+        tuple(tally.first_rejected),
     )
 
 
@@ -145,13 +148,15 @@ def _fill_batch(
     with connection.transaction():
         connection.execute(query("forget_rejections"), _names(records))
         added = _merge(connection, incoming) if incoming else 0
-        for rejection in rejections:
-            _reject(connection, rejection)
+        with connection.cursor() as cursor:
+            cursor.executemany(query("reject"), [_rejected(rejection) for rejection in rejections])
     tally.added += added
     tally.updated += len(incoming) - added
     ignored = sum(rejection.kind == "not_an_image" for rejection in rejections)
     tally.ignored += ignored
     tally.rejected += len(rejections) - ignored
+    told = (rejection for rejection in rejections if rejection.kind != "not_an_image")
+    tally.first_rejected += islice(told, _TOLD - len(tally.first_rejected))
     if interrupted:
         raise KeyboardInterrupt
 
@@ -187,13 +192,14 @@ def _fingerprint(record: ImageRecord) -> bytes:
 
 
 def _merge(connection: Connection, incoming: list[tuple[Entry, bytes, bool]]) -> int:
-    """Write entries; return how many images are new."""
+    """Write entries; return how many images are new. A vector of a changed file that is being written is waited for."""
     connection.execute("TRUNCATE incoming")
     with connection.cursor() as cursor:
         with cursor.copy("COPY incoming FROM STDIN") as copy:
             for position, (entry, print_, whole) in enumerate(incoming):
                 copy.write_row(_row(position, entry, print_, whole))
         cursor.execute(query("merge_names"))
+        cursor.execute(query("lock_incoming"))
         labels = {label_key(label.name): label for entry, _, _ in incoming for label in entry.record.labels}
         cursor.executemany(
             query("merge_label"),
@@ -227,16 +233,13 @@ def _row(position: int, entry: Entry, print_: bytes, whole: bool) -> tuple[Any, 
     )
 
 
-def _reject(connection: Connection, rejection: Rejection) -> None:
-    connection.execute(
-        query("reject"),
-        {
-            "stage": "ingest",
-            "encoder_id": None,
-            "dataset": rejection.dataset,
-            "uri": rejection.uri,
-            "frame": None,
-            "kind": rejection.kind,
-            "reason": rejection.reason,
-        },
-    )
+def _rejected(rejection: Rejection) -> dict[str, str | None]:
+    return {
+        "stage": "ingest",
+        "encoder_id": None,
+        "dataset": rejection.dataset,
+        "uri": rejection.uri,
+        "frame": None,
+        "kind": rejection.kind,
+        "reason": rejection.reason,
+    }

@@ -136,23 +136,22 @@ class _Writer:
                     self._error = error
 
     def _write(self, images: list[_Claimed], vectors: Vectors, failed: list[_Failed]) -> None:
-        ids = np.array([image.image_id for image in images], dtype=np.int64)
         try:
-            self._write_once(images, ids, vectors, failed)
-        except psycopg.errors.IntegrityError:  # an image was removed, or encoded by another, while the model ran
-            rows = self._connection.execute(
-                query("still_wanted"), {"image_ids": ids.tolist(), "encoder_id": self._encoder.encoder_id}
-            ).fetchall()
-            wanted = np.isin(ids, [row[0] for row in rows])
-            self._write_once(images, ids[wanted], vectors[wanted], failed)
+            self._write_once(images, vectors, failed, query("lock_unchanged"))
+        except psycopg.errors.UniqueViolation:  # another process has encoded one of them while the model ran
+            self._write_once(images, vectors, failed, query("lock_unchanged_missing"))
 
-    def _write_once(
-        self, images: list[_Claimed], ids: npt.NDArray[np.int64], vectors: Vectors, failed: list[_Failed]
-    ) -> None:
+    def _write_once(self, images: list[_Claimed], vectors: Vectors, failed: list[_Failed], wanted: str) -> None:
         connection, encoder_id = self._connection, self._encoder.encoder_id
+        ids = np.array([image.image_id for image in images], dtype=np.int64)
+        digests = [image.pixel_sha256 for image in images]
         with connection.transaction():
-            if len(ids):
-                copy_in(connection, self._encoder.name, ids, vectors)
+            rows = connection.execute(
+                wanted, {"image_ids": ids.tolist(), "digests": digests, "encoder_id": encoder_id}
+            ).fetchall()
+            written = np.isin(ids, [row[0] for row in rows])  # not those removed or changed while the model ran
+            if written.any():
+                copy_in(connection, self._encoder.name, ids[written], vectors[written])
             for failure in failed:
                 connection.execute(
                     query("reject"),
@@ -170,14 +169,14 @@ class _Writer:
             connection.execute(
                 "DELETE FROM encode_claim WHERE encoder_id = %s AND image_id = ANY(%s)", (encoder_id, done)
             )
-        self.written += len(ids)
+        self.written += int(written.sum())
         self.failed += len(failed)
 
 
 def fill(
     open_connection: Callable[[], Connection],
     encoder: StoredEncoder,
-    model: Model,
+    load_model: Callable[[], Model],
     pixels: Pixels,
     *,
     dataset: str | None = None,
@@ -188,21 +187,25 @@ def fill(
     """Give every image that has a file its vector of `encoder`; any number of processes may do so at once.
 
     An image that cannot be read goes to `rejected` with its reason and is tried again by the next call. Ctrl-C ends
-    it cleanly and is told in the report.
+    it cleanly and is told in the report. The model is loaded only if there is work for it.
     """
     progress = progress or Silent()
     started = time.perf_counter()
     waiting = 0.0
     interrupted = False
-    with (
-        open_connection() as claiming,
-        open_connection() as writing,
-        WorkerPool("prepare", ahead=2 * batch_size + 16) as pool,
-    ):
+    with open_connection() as claiming:
         claiming.execute(query("forget_failures"), {"encoder_id": encoder.encoder_id, "dataset": dataset})
-        progress.begin(f"encode {encoder.name}", "images", _missing(claiming, encoder, dataset))
+        missing = _missing(claiming, encoder, dataset)
+        progress.begin(f"encode {encoder.name}", "images", missing)
+        if not missing:
+            return EncodeReport(encoder.name, 0, 0, 0, time.perf_counter() - started, waiting)
+        model = load_model()
         claims = _Claims(claiming, encoder.encoder_id, dataset, _BATCHES_PER_CLAIM * batch_size)
-        with _Writer(writing, encoder) as writer:
+        with (
+            open_connection() as writing,
+            WorkerPool("prepare", ahead=2 * batch_size + 16) as pool,
+            _Writer(writing, encoder) as writer,
+        ):
             batches = _batches(_prepared(claims, pool, pixels, max_pixels), batch_size)
             try:
                 while True:

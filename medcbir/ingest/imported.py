@@ -1,6 +1,7 @@
 """Vectors made elsewhere: read from a file, checked, normalised, written by binary COPY."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def import_vectors(connection: Connection, file: Path, encoder_name: str) -> Imp
 def _read(file: Path) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], npt.NDArray[Any]]:
     if not file.is_file():
         raise InputError(f"no such file: {file}")
+    if not zipfile.is_zipfile(file):
+        raise InputError(f"cannot read {file.name}: it is no .npz file of numpy")
     try:
         with np.load(file, allow_pickle=False) as arrays:
             missing = {"uri", "vector"} - set(arrays.files)
@@ -64,7 +67,7 @@ def _read(file: Path) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], npt.
                 )
             uris, vectors = arrays["uri"], arrays["vector"]
             frames = arrays["frame"] if "frame" in arrays.files else np.zeros(len(uris), dtype=np.int64)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         if "pickle" in str(error):
             reason = "it holds Python objects; save `uri` as text (numpy dtype str), `vector` as float32"
         else:
@@ -78,7 +81,14 @@ def _read(file: Path) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], npt.
         )
     if not len(uris) == len(vectors) == len(frames):
         raise InputError(f"{file.name}: {len(uris)} uris, {len(vectors)} vectors and {len(frames)} frames do not match")
-    uris = np.char.decode(uris, "utf-8") if uris.dtype.kind == "S" else uris
+    if frames.ndim != 1 or frames.dtype.kind not in "iu" or not ((frames >= 0) & (frames < 2**31)).all():
+        raise InputError(f"{file.name}: `frame` must be one-dimensional whole numbers, of which the first is 0")
+    try:
+        uris = np.char.decode(uris, "utf-8") if uris.dtype.kind == "S" else uris
+        if b"\0" in "".join(uris.tolist()).encode():
+            raise InputError(f"{file.name}: `uri` holds a NUL character")
+    except UnicodeError:
+        raise InputError(f"{file.name}: `uri` is not UTF-8 text") from None
     keys, counts = np.unique(np.char.add(np.char.add(uris, "#"), frames.astype(str)), return_counts=True)
     if (counts > 1).any():
         raise InputError(f"{file.name}: {keys[counts > 1][0].rpartition('#')[0]} occurs more than once")
@@ -106,7 +116,6 @@ def _resolve(
 def _stored(
     connection: Connection, encoder: StoredEncoder, ids: npt.NDArray[np.int64]
 ) -> dict[int, npt.NDArray[np.float32]]:
-    rows = connection.execute(
-        sql.SQL("SELECT image_id, v::real[] FROM {} WHERE image_id = ANY(%s)").format(partition(encoder.name)), (ids.tolist(),)
-    ).fetchall()
+    statement = sql.SQL("SELECT image_id, v::real[] FROM {} WHERE image_id = ANY(%s)")
+    rows = connection.execute(statement.format(partition(encoder.name)), (ids.tolist(),)).fetchall()
     return {image_id: np.asarray(vector, dtype=np.float32) for image_id, vector in rows}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from medcbir.encoders.preprocess import prepare
 from medcbir.encoders.spec import Pixels
-from medcbir.errors import MedcbirError, NotAnImageError
+from medcbir.errors import MedcbirError, NotAnImageError, UnreadableImageError
 from medcbir.pixels import open_image, pixel_sha256
 from medcbir.sources.dicom import describe
 from medcbir.types import Entry, FileFacts, ImageRecord, Rejection
@@ -58,13 +58,13 @@ def prepare_frames(
     for frame, digest in zip(frames, digests, strict=True):
         try:
             shown = image.frame(frame)
+            if digest is not None and pixel_sha256(shown) != digest:
+                raise UnreadableImageError(
+                    "the file has changed since it was catalogued; run `medcbir ingest` on it again"
+                )
+            prepared.append(prepare(shown, pixels))
         except (MedcbirError, OSError) as error:
             prepared.append(_reason(error))
-            continue
-        if digest is not None and pixel_sha256(shown) != digest:
-            prepared.append("the file has changed since it was catalogued; run `medcbir ingest` on it again")
-        else:
-            prepared.append(prepare(shown, pixels))
     return prepared
 
 

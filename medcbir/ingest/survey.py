@@ -89,9 +89,9 @@ def _count(record: ImageRecord, tally: _Tally) -> None:
         return
     tally.seen.add(identity)
     tally.images += 1
-    tally.unknown.update(record.attributes.get("unknown", ()))
-    tally.repeated += "listed_in" in record.attributes
-    tally.across_splits += len(record.attributes.get("listed_in", ())) > 1
+    tally.unknown.update(_told(record, "unknown"))
+    tally.repeated += bool(_told(record, "listed_in"))
+    tally.across_splits += len(_told(record, "listed_in")) > 1
     if len(record.labels) == 1:
         [label] = record.labels
         tally.counts[record.dataset, label.modality, record.split] += 1
@@ -104,9 +104,15 @@ def _why(record: ImageRecord) -> str:
     """Why an image does not have exactly one label."""
     if record.labels:
         return SEVERAL
-    if "unknown" in record.attributes:
+    if _told(record, "unknown"):
         return UNKNOWN
-    return UNCERTAIN if "uncertain" in record.attributes and "findings" in record.attributes else UNLABELLED
+    return UNCERTAIN if _told(record, "uncertain") and _told(record, "findings") else UNLABELLED
+
+
+def _told(record: ImageRecord, attribute: str) -> list[str]:
+    """What a source says in one of its lists; a user's manifest may have a column of the same name, but no lists."""
+    told = record.attributes.get(attribute)
+    return told if isinstance(told, list) else []
 
 
 def _counts(tally: _Tally, source: str) -> tuple[SurveyCount, ...]:

@@ -1,7 +1,9 @@
 """What every engine gets and gives, and the engine that is pgvector's own."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,10 @@ class ImageSet:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One run as an engine sees it; `connection` is inside its snapshot, where table run_index holds the index."""
+    """One run as an engine sees it; `connection` is inside its snapshot, where table run_index holds the index.
+
+    An engine may keep copies of vectors in `cache_dir`, and states in `certificate` what vouches for its answer.
+    """
 
     connection: Connection
     encoder: StoredEncoder
@@ -37,17 +42,23 @@ class Task:
     queries: ImageSet
     index: ImageSet
     exclude_same_patient: bool
+    cache_dir: Path
+    certificate: dict[str, Any] = field(default_factory=dict)
 
 
-Engine = Callable[[Task], Iterator[tuple[int, Ids, npt.NDArray[np.float64]]]]
-"""Yields, for each query in order, its position, and the ids and distances of its hits, nearest first."""
+Hits = tuple[int, Ids, npt.NDArray[np.float64]]
+"""A query's position, and the ids and distances of its hits, nearest first."""
+
+Engine = Callable[[Task], Iterator[Hits]]
+"""Yields the hits of each query, in the order of the queries."""
 
 
-def pgvector(task: Task) -> Iterator[tuple[int, Ids, npt.NDArray[np.float64]]]:
+def pgvector(task: Task) -> Iterator[Hits]:
     """One SQL statement per query. The definition that other engines are held to; right for small runs."""
     statement = sql.SQL(query("top_n_in_run")).format(partition=partition(task.encoder.name))
     task.connection.execute(
-        "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL jit = off"
+        "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL jit = off; "
+        "SET LOCAL work_mem = '128MB'"  # the set of index images is then hashed, not the vectors
     )
     patients = task.queries.patient_ids if task.exclude_same_patient else np.zeros_like(task.queries.patient_ids)
     for position, (query_id, patient_id) in enumerate(zip(task.queries.image_ids, patients, strict=True)):
@@ -63,4 +74,16 @@ def pgvector(task: Task) -> Iterator[tuple[int, Ids, npt.NDArray[np.float64]]]:
         )
 
 
-ENGINES: dict[str, Engine] = {"pgvector": pgvector}
+def blocked(task: Task) -> Iterator[Hits]:
+    """The same hits by matrix products and a bound on their error; right for large runs."""
+    from medcbir.retrieval.blocked import blocked  # imports torch, and this module
+
+    return blocked(task)
+
+
+ENGINES: dict[str, Engine] = {"pgvector": pgvector, "blocked": blocked}
+
+
+def choose(queries: int, images: int) -> str:
+    """The engine that is likely to finish first: starting the blocked one pays from some millions of pairs on."""
+    return "blocked" if queries * images >= 5_000_000 else "pgvector"

@@ -4,21 +4,22 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from medcbir.errors import InputError, RunError
-from medcbir.retrieval.engine import ENGINES, Ids, ImageSet, Task
+from medcbir.retrieval.engine import ENGINES, Hits, Ids, ImageSet, Task, choose
+from medcbir.retrieval.search import check_n
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.runs import QueryHits, copy_query_hits, partition_of_run
 from medcbir.store.sqlfiles import query
-from medcbir.store.vectors import partition
+from medcbir.store.vectors import COPY_HEADER, COPY_TRAILER, partition
 from medcbir.types import Filter, Progress, Run, Silent
 
 _RUN_COLUMNS = """
@@ -28,6 +29,17 @@ SELECT
     r.index_count, r.seconds, r.exclude_same_patient
 FROM run AS r INNER JOIN encoder AS e ON e.encoder_id = r.encoder_id
 """
+
+_MEMBER = np.dtype(
+    [
+        ("fields", ">i2"),
+        *(
+            (name + part, form)
+            for name in ("image_id", "patient_id", "label_id")
+            for part, form in (("_bytes", ">i4"), ("", ">i8"))
+        ),
+    ]
+)
 
 
 def find_run(connection: Connection, name: str | None) -> Run:
@@ -56,20 +68,20 @@ def retrieve(
     exclude_same_patient: bool,
     engine: str,
     name: str | None,
+    cache_dir: Path,
     progress: Progress | None = None,
 ) -> Run:
     """Retrieve the `n` nearest index images of every query and store them as a run; all of it or, on failure, nothing.
 
     Raises `InputError` for n < 1, an unknown engine, or a taken or unusable name; `RunError` where no image of
-    `queries` or of `index` has a vector of the encoder.
+    `queries` or of `index` has a vector of the encoder, or the engine's answer fails its own checks. `cache_dir` may
+    keep copies of vectors between runs.
     """
-    if n < 1:
-        raise InputError(f"n must be 1 or more, not {n}")
+    check_n(n)
     if engine != "auto" and engine not in ENGINES:
         raise InputError(f"unknown engine {engine!r}: choose auto or {', '.join(ENGINES)}")
     if name is not None and not re.fullmatch(r"[\w.:+-]{1,100}", name):
         raise InputError(f"run name {name!r}: use up to 100 letters, digits and _ . : + -")
-    chosen = "pgvector" if engine == "auto" else engine
     progress = progress or Silent()
     started = time.perf_counter()
     with connection.transaction():
@@ -78,6 +90,7 @@ def retrieve(
         index_set = _image_set(connection, "run_index", encoder, index)
         _require_images(encoder, "queries", queries, query_set)
         _require_images(encoder, "index", index, index_set)
+        chosen = choose(len(query_set), len(index_set)) if engine == "auto" else engine
         run_id = _insert_run(
             connection,
             name,
@@ -90,12 +103,15 @@ def retrieve(
             query_count=len(query_set),
             index_count=len(index_set),
         )
-        task = Task(connection, encoder, n, query_set, index_set, exclude_same_patient)
+        task = Task(connection, encoder, n, query_set, index_set, exclude_same_patient, cache_dir)
         relevant = count_relevant(query_set, index_set, exclude_same_patient=exclude_same_patient)
         progress.begin(f"retrieve {encoder.name}", "queries", len(query_set))
         groups = list(_grouped(_watched(ENGINES[chosen](task), progress), query_set, index_set, relevant))
         _store(connection, run_id, index_set, groups)
-        connection.execute("UPDATE run SET seconds = %s WHERE run_id = %s", (time.perf_counter() - started, run_id))
+        connection.execute(
+            "UPDATE run SET seconds = %s, certificate = %s WHERE run_id = %s",
+            (time.perf_counter() - started, Jsonb(task.certificate), run_id),
+        )
     row = connection.execute(_RUN_COLUMNS + "WHERE r.run_id = %s", (run_id,)).fetchone()
     assert row is not None  # noqa: S101
     return Run(*row)
@@ -129,13 +145,14 @@ def _image_set(connection: Connection, table: str, encoder: StoredEncoder, where
     client = psycopg.ClientCursor(connection)  # a utility statement takes no server-side parameters
     client.execute(statement, asdict(where))
     client.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
-    rows = client.execute(
-        sql.SQL("SELECT image_id, coalesce(patient_id, 0), coalesce(label_id, 0) FROM {} ORDER BY image_id").format(
-            sql.Identifier(table)
-        )
-    ).fetchall()
-    columns = np.array(rows, dtype=np.int64).reshape(len(rows), 3)
-    return ImageSet(columns[:, 0].copy(), columns[:, 1].copy(), columns[:, 2].copy())
+    members = sql.SQL(
+        "COPY (SELECT image_id, coalesce(patient_id, 0), coalesce(label_id, 0)::bigint FROM {} ORDER BY image_id) "
+        "TO STDOUT (FORMAT binary)"
+    ).format(sql.Identifier(table))
+    with connection.cursor() as cursor, cursor.copy(members) as copy:
+        answer = b"".join(copy)
+    rows = np.frombuffer(answer[len(COPY_HEADER) : -len(COPY_TRAILER)], dtype=_MEMBER)
+    return ImageSet(*(rows[name].astype(np.int64) for name in ("image_id", "patient_id", "label_id")))
 
 
 def _given(where: Filter) -> dict[str, str]:
@@ -171,19 +188,15 @@ def _insert_run(connection: Connection, name: str | None, **values: Any) -> int:
     return run_id
 
 
-def _watched(
-    hits: Iterator[tuple[int, Ids, npt.NDArray[np.float64]]], progress: Progress
-) -> Iterator[tuple[int, Ids, npt.NDArray[np.float64]]]:
+def _watched(hits: Iterator[Hits], progress: Progress) -> Iterator[Hits]:
     for item in hits:
         yield item
         progress.advance(1)
 
 
-def _grouped(
-    hits: Iterator[tuple[int, Ids, npt.NDArray[np.float64]]], queries: ImageSet, index: ImageSet, relevant: Ids
-) -> Iterator[QueryHits]:
+def _grouped(hits: Iterator[Hits], queries: ImageSet, index: ImageSet, relevant: Ids) -> Iterator[QueryHits]:
     """Hits gathered by how many a query has, with the class of each."""
-    by_count: dict[int, list[tuple[int, Ids, npt.NDArray[np.float64]]]] = {}
+    by_count: dict[int, list[Hits]] = {}
     for position, ids, distances in hits:
         by_count.setdefault(len(ids), []).append((position, ids, distances))
     for items in by_count.values():
@@ -203,9 +216,11 @@ def _store(connection: Connection, run_id: int, index: ImageSet, groups: list[Qu
     table = partition_of_run(run_id)
     connection.execute(sql.SQL("CREATE TABLE {} (LIKE run_query INCLUDING COMMENTS)").format(table))
     copy_query_hits(connection, run_id, groups)
-    connection.execute(
-        sql.SQL("ALTER TABLE run_query ATTACH PARTITION {} FOR VALUES IN ({})").format(table, sql.Literal(run_id))
-    )
+    attach = sql.SQL("ALTER TABLE run_query ATTACH PARTITION {} FOR VALUES IN ({})")
+    try:
+        connection.execute(attach.format(table, sql.Literal(run_id)))
+    except psycopg.errors.ForeignKeyViolation:
+        raise RunError("images among the queries were deleted while the run went on: retrieve again") from None
     labels, counts = np.unique(index.label_ids[index.label_ids > 0], return_counts=True)
     with (
         connection.cursor() as cursor,

@@ -13,6 +13,16 @@ from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
 from medcbir.types import Filter, Hit
 
+_LARGEST_INTEGER, _LARGEST_BIGINT = 2**31 - 1, 2**63 - 1  # PostgreSQL's
+
+
+def check_n(n: int) -> None:
+    """Raise `InputError` for a number of hits that no query can have."""
+    if n < 1:
+        raise InputError(f"n must be 1 or more, not {n}")
+    if n > _LARGEST_INTEGER:
+        raise InputError(f"n must be {_LARGEST_INTEGER} or less, not {n}")
+
 
 def near_vector(
     connection: Connection, encoder: StoredEncoder, vector: npt.NDArray[np.float32], n: int, where: Filter
@@ -35,7 +45,8 @@ def near_image(
     exclude_same_patient: bool = False,
 ) -> list[Hit]:
     """The `n` images nearest to a stored one, which is never among them. `InputError` if it has no vector."""
-    arguments = {"image_id": image_id, "exclude_same_patient": exclude_same_patient}
+    possible = min(max(image_id, 0), _LARGEST_BIGINT)  # ids begin at 1, and none is ever that large
+    arguments = {"image_id": possible, "exclude_same_patient": exclude_same_patient}
     try:
         return _hits(connection, "hits_near_image", arguments, encoder, n, where)
     except psycopg.errors.NoDataFound:
@@ -48,8 +59,7 @@ def near_image(
 def _hits(
     connection: Connection, name: str, arguments: dict[str, Any], encoder: StoredEncoder, n: int, where: Filter
 ) -> list[Hit]:
-    if n < 1:
-        raise InputError(f"n must be 1 or more, not {n}")
+    check_n(n)
     rows = connection.execute(query(name), arguments | asdict(where) | {"encoder": encoder.name, "n": n}).fetchall()
     return [
         Hit(

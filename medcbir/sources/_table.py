@@ -1,11 +1,15 @@
 """Reading a manifest: a UTF-8 table with a header, row by row, every malformed row named and none of them fatal."""
 
 import csv
+import gzip
 import os
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+from typing import TextIO
 
 from medcbir.errors import InputError
 from medcbir.labels import canonical_split
@@ -35,7 +39,7 @@ class Table:
     def rows(self) -> Iterator[tuple[int, list[str] | str]]:
         """The line number and the cells of each row, or the reason why it has none; blank lines are no rows."""
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as stream:
+            with _open(self.path) as stream:
                 reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
                 next(reader)
                 while True:
@@ -56,6 +60,14 @@ class Table:
                         yield line, cells
         except UnicodeDecodeError:
             raise InputError(f"{self.path} is not UTF-8 text") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise InputError(f"{self.path} is damaged: download it again") from None
+
+    def picker(self, *names: str) -> Callable[[list[str]], tuple[str, ...]]:
+        """What takes the cells of these columns (two or more) out of a row; `InputError` where one is missing."""
+        if missing := next((name for name in names if name not in self.columns), None):
+            raise InputError(f"{self.path} has no column {missing!r}")
+        return itemgetter(*map(self.columns.index, names))
 
     def rejection(self, line: int, dataset: str, reason: str) -> Rejection:
         """A malformed row, named by manifest and line, since its URI may be what is malformed."""
@@ -67,15 +79,24 @@ def looks_like_table(path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES and path.is_file()
 
 
-def open_table(path: Path) -> Table:
-    """Read the header of a manifest; raises `InputError` where there is none to read."""
+def has_columns(path: Path, *names: str) -> bool:
+    """Whether `path` is a table with these columns."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        return os.path.isfile(path) and set(names) <= set(open_table(path).columns)  # noqa: PTH113, never raises
+    except InputError:
+        return False
+
+
+def open_table(path: Path) -> Table:
+    """Read the header of a manifest, plain or `.gz`; raises `InputError` where there is none to read."""
+    try:
+        with _open(path) as stream:
             first = stream.readline(1_000_000)
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged"
+        raise InputError(f"{path} cannot be read: {reason}") from None
     if not first.strip():
         raise InputError(f"{path} is empty: a manifest begins with a line of column names")
     delimiter = max(_DELIMITERS, key=first.count)
@@ -110,3 +131,9 @@ def read_split(text: str, column: str) -> Split | None:
     if split is None:
         raise RowError(column, f"unknown split {text[:20]!r}; known are train, val, test")
     return split
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")

@@ -1,5 +1,6 @@
 """The one place that opens a connection."""
 
+import re
 from typing import Any, Literal
 
 import psycopg
@@ -29,21 +30,48 @@ def resolve(settings: Settings) -> str:
 def describe(conninfo: str) -> str:
     """The database's name and place without user or password, for messages."""
     try:
-        parts = conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError:
+        parts = _parts(conninfo)
+    except DatabaseError:
         return "the database"
-    shown = {name: str(parts[name]) for name in ("service", "host", "port", "dbname") if parts.get(name)}
+    shown = {name: parts[name] for name in ("service", "host", "port", "dbname") if parts.get(name)}
     return make_conninfo(**shown) or "the database of libpq's variables"
+
+
+def without_password(conninfo: str) -> str:
+    """The connection string as it may be shown; a password is left to PGPASSWORD or a password file."""
+    parts = _parts(conninfo)
+    public = {name: value for name, value in parts.items() if name not in ("password", "sslpassword")}
+    return conninfo if public == parts else make_conninfo(**public)
+
+
+def _parts(conninfo: str) -> dict[str, str]:
+    """The parts of a connection string, which are what their names say.
+
+    Raises `DatabaseError` for others, and for a URL whose password holds an unescaped `@` or `/`: libpq would read a
+    piece of it as the host, the port or the database, and say so.
+    """
+    scheme, is_url, rest = conninfo.partition("://")
+    authority, _, further = re.sub("[/?]", "\0", rest, count=1).partition("\0")
+    try:
+        parts = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
+    except (psycopg.ProgrammingError, UnicodeError):
+        parts = {"port": "unknown"}
+    whole = parts.get("port", "").replace(",", "").isdecimal() or not parts.get("port")
+    if not whole or (is_url and scheme.startswith("postgres") and ("@" in further or authority.count("@") > 1)):
+        raise DatabaseError(
+            "the database URL cannot be read: expected postgresql://user@host:port/database, with special characters "
+            "of a password as %XX, or key=value pairs"
+        )
+    return parts
 
 
 def open_bare(conninfo: str) -> Connection:
     """A plain autocommit connection, whatever the database holds; raises `DatabaseError` in one line."""
+    _parts(conninfo)
     try:
-        return psycopg.connect(conninfo, autocommit=True, application_name="medcbir", connect_timeout=10)
-    except psycopg.ProgrammingError:
-        raise DatabaseError(
-            "the database URL cannot be read: expected postgresql://user@host:port/database or key=value pairs"
-        ) from None
+        return psycopg.connect(
+            conninfo, autocommit=True, application_name="medcbir", connect_timeout=10, client_encoding="UTF8"
+        )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise DatabaseError(

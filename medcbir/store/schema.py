@@ -23,20 +23,13 @@ _VECTOR_SCHEMA = (
 )
 
 
-def migration_engine(conninfo: str | None = None) -> "Engine":
-    """SQLAlchemy engine for Alembic; without `conninfo`, for the database of the settings (embedded or external)."""
+def migration_engine(conninfo: str) -> "Engine":
+    """SQLAlchemy engine for Alembic."""
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
-    if conninfo is None:
-        from medcbir.config import load_settings
-        from medcbir.store.connection import resolve
-
-        conninfo = resolve(load_settings())
-    target = conninfo
-
     def connect() -> psycopg.Connection[Any]:
-        connection = psycopg.connect(target, application_name="medcbir")
+        connection = psycopg.connect(conninfo, application_name="medcbir", client_encoding="UTF8")
         connection.execute("SET search_path = pg_catalog")  # a role named medcbir would else have the schema as default
         connection.commit()
         return connection
@@ -106,12 +99,16 @@ def drop(op: Any, file: str) -> None:
 @contextmanager
 def _alembic(conninfo: str) -> Iterator["Config"]:
     from alembic.config import Config
+    from sqlalchemy.exc import DBAPIError
 
     config = Config()
     config.set_main_option("script_location", str(packaged_folder("migrations")).replace("%", "%%"))
-    with migration_engine(conninfo).begin() as connection:
-        config.attributes["connection"] = connection
-        yield config
+    try:
+        with migration_engine(conninfo).begin() as connection:
+            config.attributes["connection"] = connection
+            yield config
+    except DBAPIError as error:  # callers know the driver's errors alone
+        raise error.orig or error from None
 
 
 def upgrade(conninfo: str, revision: str = "head") -> None:

@@ -162,6 +162,7 @@ COMMENT ON COLUMN run_query.relevant IS 'index images of its class that it may r
 
 OBJECTS = (
     "views/image_class_v01.sql",
+    "views/duplicate_image_v01.sql",
     "functions/refresh_image_vectors_v01.sql",
     "functions/add_encoder_v01.sql",
     "functions/drop_run_v01.sql",

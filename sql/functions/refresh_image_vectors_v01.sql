@@ -29,10 +29,10 @@ SELECT
     i.modality,
     i.region,
     ARRAY(
-        SELECT coalesce(l.finding, l.region)
+        SELECT l.finding
         FROM image_label AS il
         JOIN label AS l ON l.label_id = il.label_id
-        WHERE il.image_id = i.image_id
+        WHERE il.image_id = i.image_id AND l.finding IS NOT NULL
         ORDER BY l.name
     ) AS findings,
     i.split,

@@ -1,0 +1,82 @@
+"""Pairs of a query and an index image that may still be hits, and who may not be paired."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from medcbir.retrieval.engine import Ids, ImageSet
+
+BELOW_ALL, ABOVE_ALL = -4.0, 4.0
+"""Scores that no product of unit vectors reaches."""
+
+Positions = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """m pairs: positions of the query and of the index image in their sets (m,), and the score (m,) float32."""
+
+    queries: Positions
+    images: Positions
+    scores: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @staticmethod
+    def joined(parts: Sequence["Candidates"]) -> "Candidates":
+        """All of them, in turn."""
+        return Candidates(
+            np.concatenate([part.queries for part in parts]),
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+
+    def where(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Candidates":
+        """Those that a mask (m,) or positions (k,) choose."""
+        return Candidates(self.queries[chosen], self.images[chosen], self.scores[chosen])
+
+    def counts(self, query_count: int) -> Ids:
+        """How many each query has (query_count,)."""
+        return np.bincount(self.queries, minlength=query_count)
+
+    def nth_best(self, n: int, query_count: int) -> npt.NDArray[np.float64]:
+        """Each query's n-th best score (query_count,); `BELOW_ALL` where it has fewer."""
+        keys = np.sort((self.queries.astype(np.uint64) << np.uint64(32)) | _descending(self.scores))
+        counts = self.counts(query_count)
+        found = np.flatnonzero(counts >= n)
+        last = (np.cumsum(counts) - counts)[found] + n - 1
+        nth = np.full(query_count, BELOW_ALL)
+        nth[found] = _score(keys[last])
+        return nth
+
+
+def _descending(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
+    """Bits that order as numbers inversely to the floats (IEEE 754: of one sign, floats order like their bits)."""
+    bits = scores.view(np.int32)
+    return ~((bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.uint32) ^ np.uint32(0x80000000))
+
+
+def _score(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
+    """The score whose `_descending` bits are the lower half of each key."""
+    bits = (~keys.astype(np.uint32) ^ np.uint32(0x80000000)).view(np.int32)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Who may not be retrieved: the query itself and, where asked for, other images of its patient, if it is known."""
+
+    queries: ImageSet
+    index: ImageSet
+    same_patient: bool
+
+    def __call__(self, queries: npt.NDArray[np.integer], images: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+        """Which pairs of positions are excluded; the arrays broadcast."""
+        excluded: npt.NDArray[np.bool_] = self.queries.image_ids[queries] == self.index.image_ids[images]
+        if self.same_patient:
+            patients = self.queries.patient_ids[queries]
+            excluded |= (patients == self.index.patient_ids[images]) & (patients > 0)
+        return excluded

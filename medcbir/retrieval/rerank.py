@@ -1,0 +1,76 @@
+"""pgvector's own distances of many pairs of images, in one statement, and the hits that follow."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import sql
+
+from medcbir.retrieval.candidates import Candidates
+from medcbir.retrieval.engine import Hits, Ids, Task
+from medcbir.store.connection import Connection
+from medcbir.store.encoders import StoredEncoder
+from medcbir.store.sqlfiles import query
+from medcbir.store.vectors import COPY_HEADER, COPY_TRAILER, partition
+
+_PAIR = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("number_bytes", ">i4"),
+        ("number", ">i4"),
+        ("query_id_bytes", ">i4"),
+        ("query_id", ">i8"),
+        ("image_id_bytes", ">i4"),
+        ("image_id", ">i8"),
+    ]
+)
+_DISTANCE = np.dtype(
+    [("fields", ">i2"), ("number_bytes", ">i4"), ("number", ">i4"), ("distance_bytes", ">i4"), ("distance", ">f8")]
+)
+_PREPARE = """
+CREATE TEMPORARY TABLE IF NOT EXISTS run_pair (number integer, query_id bigint, image_id bigint) ON COMMIT DROP;
+TRUNCATE run_pair;
+SET LOCAL enable_indexscan = on;
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
+SET LOCAL jit = off
+"""
+
+
+def distances(
+    connection: Connection, encoder: StoredEncoder, query_ids: Ids, image_ids: Ids
+) -> npt.NDArray[np.float64]:
+    """Distances (m,) of the pairs of `query_ids` (m,) and `image_ids` (m,) inside the connection's transaction.
+
+    Pairs of one query should follow each other: its vector is then looked up once.
+    """
+    pairs = np.zeros(len(query_ids), dtype=_PAIR)
+    pairs["fields"], pairs["number_bytes"], pairs["query_id_bytes"], pairs["image_id_bytes"] = 3, 4, 8, 8
+    pairs["number"], pairs["query_id"], pairs["image_id"] = np.arange(len(pairs)), query_ids, image_ids
+    select = sql.SQL(query("distances_of_pairs")).format(partition=partition(encoder.name))
+    with connection.cursor() as cursor:
+        cursor.execute(_PREPARE)
+        with cursor.copy("COPY run_pair FROM STDIN (FORMAT binary)") as copy:
+            copy.write(COPY_HEADER)
+            copy.write(pairs.tobytes())
+            copy.write(COPY_TRAILER)
+        with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(select)) as copy:
+            answer = b"".join(copy)
+    rows = np.frombuffer(answer, dtype=_DISTANCE, offset=len(COPY_HEADER), count=len(pairs))
+    found = np.empty(len(pairs))
+    found[rows["number"]] = rows["distance"]
+    return found
+
+
+def ranked(task: Task, pairs: Candidates, measured: npt.NDArray[np.float64], positions: range) -> Iterator[Hits]:
+    """Hits of the queries at `positions`, and the one after the n-th where there is one, as (distance, image id) order.
+
+    `measured` (m,) are the distances of `pairs`.
+    """
+    image_ids = task.index.image_ids[pairs.images]
+    order = np.lexsort((image_ids, measured, pairs.queries))
+    ends = np.searchsorted(pairs.queries[order], np.arange(positions.start, positions.stop + 1))
+    image_ids, measured = image_ids[order], measured[order]
+    for position, first, last in zip(positions, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+        kept = slice(first, min(last, first + task.n + 1))
+        yield position, image_ids[kept], measured[kept]

@@ -1,0 +1,174 @@
+"""The rounding bound holds: property tests and vectors made to break it, against exact cosines and pgvector's order."""
+
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medcbir.retrieval.blocked import Hardware, at_least
+from medcbir.retrieval.bound import ACCUMULATION, FLOAT32, Bound, Spread, gamma, pgvector_error, score_bound
+from medcbir.store.vectors import unit
+from medcbir.types import Vectors
+
+BOTH = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+
+
+def cosine(queries: Vectors, index: Vectors) -> npt.NDArray[np.float64]:
+    """Cosines (q, x) in extended precision, whose own error is far below any bound."""
+    q, x = queries.astype(np.longdouble), index.astype(np.longdouble)
+    norms = np.sqrt((q * q).sum(axis=1))[:, None] * np.sqrt((x * x).sum(axis=1))
+    return np.asarray((q @ x.T) / norms, dtype=np.float64)
+
+
+def pgvector_similarity(q: Vectors, x: Vectors, order: npt.NDArray[np.intp]) -> float:
+    """pgvector's cosine similarity of two vectors, its float32 sums taken one after another in `order`."""
+    dot = norm_q = norm_x = np.float32(0)
+    for i in order:
+        dot += q[i] * x[i]
+        norm_q += q[i] * q[i]
+        norm_x += x[i] * x[i]
+    return float(np.clip(np.float64(dot) / np.sqrt(np.float64(norm_q) * np.float64(norm_x)), -1, 1))
+
+
+def bound_of(queries: Vectors, index: Vectors, dtype: torch.dtype) -> tuple[Bound, torch.Tensor]:
+    hardware = Hardware("cpu", dtype)
+    q, x = torch.from_numpy(queries), torch.from_numpy(index)
+    low_q, low_x = hardware.lowered(q), hardware.lowered(x)
+    bound = score_bound(
+        queries.shape[1],
+        hardware.spread(q, low_q),
+        hardware.spread(x, low_x),
+        step=ACCUMULATION,
+        rounding=hardware.rounding,
+    )
+    return bound, low_q @ low_x.T
+
+
+def check(queries: Vectors, index: Vectors, dtype: torch.dtype) -> None:
+    """Scores are within the bound of the exact cosine, the worst of pgvector's own error left over."""
+    bound, scores = bound_of(queries, index, dtype)
+    wide = scores.double().numpy()
+    allowed = bound.error - pgvector_error(queries.shape[1]) + bound.rounding * np.abs(wide)
+    assert (np.abs(wide - cosine(queries, index)) <= allowed).all()
+
+
+def aligned(dim: int, *, up: bool) -> Vectors:
+    """Components just beside a rounding boundary of bfloat16, so that every one loses half a unit in one direction."""
+    value = np.float32(1 + 2.0**-8 + (2.0**-20 if up else -(2.0**-20)))
+    vector = np.full((1, dim), value, dtype=np.float32)
+    return vector / np.float32(2 ** round(np.log2(np.sqrt(dim))))
+
+
+@BOTH
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    dim=st.sampled_from([1, 2, 3, 16, 129, 512, 2048]),
+    shape=st.sampled_from(["normal", "heavy", "sparse", "close", "tiny", "wide"]),
+)
+def test_scores_stay_within_the_bound(dtype: torch.dtype, seed: int, dim: int, shape: str) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(24, dim))
+    if shape == "heavy":
+        vectors = vectors**7
+    elif shape == "sparse":
+        vectors *= rng.random(vectors.shape) < 0.05
+        vectors[:, 0] += 1e-3
+    elif shape == "close":
+        vectors = vectors[:1] * (1 + 1e-3 * rng.normal(size=vectors.shape))
+    elif shape == "tiny":
+        vectors *= 10.0 ** rng.uniform(-38, -30, (24, 1))
+    elif shape == "wide":
+        vectors *= 10.0 ** rng.uniform(-44, 0, vectors.shape)
+        vectors[:, -1] = 1
+    stored = unit(vectors)
+    check(stored[:8], stored[8:], dtype)
+
+
+@BOTH
+@pytest.mark.parametrize("dim", [4, 64, 256, 1024, 4096])
+def test_errors_that_all_point_one_way_stay_within_the_bound(dtype: torch.dtype, dim: int) -> None:
+    """Norms up to 1.4 as well: what the norms are not is part of the bound."""
+    up, down = aligned(dim, up=True), aligned(dim, up=False)
+    signs = np.where(np.arange(dim) % 2, -1, 1).astype(np.float32)
+    index = np.concatenate([up, down, -up, up * signs, unit(up), unit(down + up * signs)])
+    check(np.concatenate([up, down, unit(down)]), index, dtype)
+
+
+def test_the_bound_is_not_idle() -> None:
+    """Aligned errors reach a good part of it: a bound much smaller would be wrong."""
+    queries = aligned(256, up=True)
+    bound, scores = bound_of(queries, queries, torch.bfloat16)
+    lost = abs(float(scores.double()) - float(cosine(queries, queries)[0, 0] * (queries.astype(np.float64) ** 2).sum()))
+    assert lost > 0.5 * 2 * 2.0**-8
+    assert lost < bound.error + bound.rounding * float(scores)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), dim=st.sampled_from([1, 7, 64, 512]), spread=st.floats(0, 1))
+def test_pgvector_itself_stays_within_its_bound_in_any_order(seed: int, dim: int, spread: float) -> None:
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=dim)
+    q, x = unit(np.stack([base, base + spread * rng.normal(size=dim)]))
+    exact = cosine(q[None], x[None])[0, 0]
+    by_size = np.argsort(np.abs(q))
+    for order in (np.arange(dim), by_size, by_size[::-1], rng.permutation(dim)):
+        assert abs(pgvector_similarity(q, x, order) - exact) <= pgvector_error(dim)
+
+
+def test_one_after_another_nearly_reaches_the_bound_of_a_sum() -> None:
+    """A large first term, then terms that are lost by just over half a unit each: the bound is no guess."""
+    terms = [np.float32(1)] + [np.float32(2.0**-24 * (1 + 2.0**-20))] * 1000
+    total = np.float32(0)
+    for term in terms:
+        total += term
+    exact = sum(Fraction(float(term)) for term in terms)
+    error = abs(Fraction(float(total)) - exact) / exact
+    assert 0.4 * gamma(len(terms), FLOAT32) < error <= gamma(len(terms), FLOAT32)
+
+
+@given(
+    st.lists(st.floats(-1.5, 1.5, width=32), min_size=1, max_size=40),
+    st.lists(st.floats(-4.5, 4.5, width=32), min_size=1, max_size=5),
+)
+def test_comparing_bits_is_comparing_numbers(values: list[float], floors: list[float]) -> None:
+    for dtype in (torch.bfloat16, torch.float32):
+        scores = torch.tensor([values] * len(floors)).to(dtype)
+        least = torch.tensor(floors).to(dtype)
+        expected = (scores >= least[:, None]).flatten().nonzero()[:, 0]
+        kept, reached = at_least(scores, least)
+        assert np.array_equal(kept, expected.numpy())
+        assert np.array_equal(reached, scores.float().flatten()[expected].numpy())
+
+
+def test_zeros_of_either_sign_are_one_number() -> None:
+    scores = torch.tensor([[-0.0, 0.0, -1e-30]]).bfloat16()
+    for zero in (0.0, -0.0):
+        assert at_least(scores, torch.tensor([zero]).bfloat16())[0].tolist() == [0, 1]
+
+
+@given(
+    similarities=st.lists(st.floats(-1, 1), min_size=2, max_size=60),
+    seed=st.integers(0, 2**32 - 1),
+    error=st.floats(0, 0.1),
+    n=st.integers(1, 20),
+)
+def test_nothing_in_the_top_n_is_below_the_floor(similarities: list[float], seed: int, error: float, n: int) -> None:
+    """Any scores that obey a bound, rounded to bfloat16: the n most similar all reach the floor."""
+    n = min(n, len(similarities))
+    exact = np.array(similarities)
+    disturbed = exact + np.random.default_rng(seed).choice([-error, 0, error], len(exact))
+    scores = torch.from_numpy(disturbed).float().bfloat16()
+    bound = Bound(error + 1e-7, 2.0**-8)
+    nth = np.sort(scores.double().numpy())[-n:][:1]
+    floor = torch.from_numpy(bound.floor(nth)).bfloat16()
+    top = exact >= np.sort(exact)[-n]
+    assert (scores[torch.from_numpy(top)] >= floor).all()
+
+
+def test_a_set_is_as_wide_as_its_widest_part() -> None:
+    assert Spread(0.1, 0.4) | Spread(0.2, 0.3) == Spread(0.2, 0.4)
