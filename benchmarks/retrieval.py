@@ -1,9 +1,9 @@
 """A run by the blocked engine against FAISS IndexFlatIP and against one pgvector statement per query.
 
-Clustered, long-tailed vectors: class k of 185 is drawn with weight 1/k, and an image is its class's direction plus noise
-of the same length. The run is timed from the call to the committed hits, its copy of the vectors being there (the first
-run, which fills it, is told apart); FAISS for its search alone, all queries in one call. Rounds alternate, so that a
-noisy machine disturbs all alike. The bench extra has what this needs:
+Clustered, long-tailed vectors: class k of 185 is drawn with weight 1/k, and an image is its class's direction plus
+noise of the same length. The run is timed from the call to the committed hits, with its copy of the vectors in place
+(the first run, which fills it, is told apart); FAISS for its search alone, all queries in one call. Rounds alternate,
+so that a noisy machine disturbs all alike. What this needs is in the `bench` extra:
 
     python benchmarks/retrieval.py [--images 200000] [--queries 16384] [--dim 512] [--n 10] [--rounds 3]
 """
@@ -31,7 +31,7 @@ CLASSES = 185
 STAGES = {
     "who takes part": (run, "_image_set"),
     "the copy of the vectors": (blocked, "cached_vectors"),
-    "scoring, in all": (blocked.Sieve, "candidates"),
+    "scoring, two threads": (blocked.Sieve, "sift"),
     "  comparing and collecting": (blocked.Sieve, "_kept"),
     "  tightening": (blocked.Sieve, "_tightened"),
     "  float32 scores": (blocked.Sieve, "_rescored"),
@@ -50,8 +50,8 @@ def fill(db: medcbir.Database, images: int, queries: int, dim: int) -> tuple[npt
     with open_database(db.conninfo, install="if_absent") as connection:
         connection.execute("INSERT INTO dataset (name) VALUES ('benchmark')")
         connection.execute(
-            "INSERT INTO image (dataset_id, uri, split) SELECT 1, g::text, CASE WHEN g <= %s THEN 'train' ELSE 'test' END "
-            "FROM generate_series(1, %s) AS g",
+            "INSERT INTO image (dataset_id, uri, split) "
+            "SELECT 1, g::text, CASE WHEN g <= %s THEN 'train' ELSE 'test' END FROM generate_series(1, %s) AS g",
             (images, images + queries),
         )
         connection.execute("SELECT add_encoder('bench', %s, '{}', '\\x01', is_imported => true)", (dim,))
@@ -92,7 +92,7 @@ def watch_stages() -> dict[str, float]:
 
 
 def main() -> None:
-    """Print seconds (median over rounds), the ratios, and where the run's time went."""
+    """Print seconds (median over rounds), the ratios, and where the run's time went (threads added up)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200_000)
     parser.add_argument("--queries", type=int, default=16_384)

@@ -23,7 +23,7 @@ def prepare(image: UInt8Image, pixels: Pixels) -> UInt8Image:
     Raises `UnreadableImageError` for a strip so narrow that its resized form would not fit in memory.
     """
     height, width = image.shape[:2]
-    if max(height, width) > _NARROWEST * min(height, width):
+    if pixels.resize == "shortest" and max(height, width) > _NARROWEST * min(height, width):
         raise UnreadableImageError(f"it is {width} x {height} pixels, too narrow a strip to be encoded")
     size = pixels.size
     new_width, new_height = _new_size(width, height, pixels)

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ from medcbir.retrieval.candidates import ABOVE_ALL, BELOW_ALL, Candidates, Exclu
 from medcbir.retrieval.engine import Hits, Ids, ImageSet, Task, pgvector
 from medcbir.retrieval.rerank import distances, ranked
 
-_QUERIES, _QUERY_BLOCK, _INDEX_BLOCK, _FIRST_BLOCK = 8192, 1024, 8192, 2048
+_QUERIES, _QUERY_BLOCK, _INDEX_BLOCK, _FIRST_BLOCK = 8192, 1024, 4096, 2048
 _PENDING = 1 << 23  # pairs kept before thresholds are tightened
 _PAIRS = 1 << 24  # aimed at per batch of queries
 _CROWDED = 4096  # pairs (or 8 N) from which a query is cheaper, and safer for memory, by its own statement
@@ -60,7 +61,7 @@ class Hardware:
         residual = 0.0
         if self.dtype != torch.float32:
             lost = vectors - lowered.to("cpu", torch.float32)  # exact; only its norm is rounded
-            residual = float(torch.linalg.vector_norm(lost, dim=1).max()) * (1 + 2.0**-8) + 2.0**-60
+            residual = float(torch.linalg.vector_norm(lost, dim=1).max()) * (1 + 2.0**-8) + 2.0**-50
         return Spread(float((norms - 1).abs().max()) + gamma(vectors.shape[1] + 4, FLOAT32), residual)
 
 
@@ -83,15 +84,21 @@ def fastest(dim: int) -> Hardware:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
-    """Sums in float32, and float32 products of float32 numbers, whatever the program around has allowed."""
-    precision, cuda = torch.get_float32_matmul_precision(), torch.backends.cuda.matmul
+def _scorers() -> Iterator[ThreadPoolExecutor]:
+    """Two threads that share the processors: while one compares, which takes one processor, the other multiplies.
+
+    Within, sums are float32's and float32 products full ones, whatever the program around has allowed.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    cuda = torch.backends.cuda.matmul
     reduced = cuda.allow_bf16_reduced_precision_reduction
     torch.set_float32_matmul_precision("highest")
     cuda.allow_bf16_reduced_precision_reduction = False
     try:
-        yield
+        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(max(1, threads // 2),)) as pool:
+            yield pool
     finally:
+        torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
         cuda.allow_bf16_reduced_precision_reduction = reduced
 
@@ -122,9 +129,22 @@ def _ordered(bits: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return bits ^ ((bits >> 15) & 0x7FFF)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """What is left of a batch: pairs that may be hits, queries with too many to tell, the bounds that were used.
+
+    `bound` is that of the product's scores, `exact` that of the float32 scores that the pairs have now.
+    """
+
+    pairs: Candidates
+    crowded: Ids
+    bound: Bound
+    exact: Bound
+
+
+@dataclass(frozen=True, slots=True)
 class Sieve:
-    """Finds the pairs that may be hits. `bound` and `exact` are the widest bounds used so far, of either score."""
+    """Finds the pairs that may be hits: rows of `vectors` (m, dim) float32 for queries (q,) and index images (x,)."""
 
     vectors: torch.Tensor
     query_rows: Ids
@@ -132,15 +152,13 @@ class Sieve:
     excluded: Exclusion
     n: int
     hardware: Hardware
-    bound: Bound = field(default_factory=lambda: Bound(0.0, 0.0))
-    exact: Bound = field(default_factory=lambda: Bound(0.0, 0.0))
 
-    @_full_precision()
-    def candidates(self, start: int, stop: int) -> tuple[Candidates, Ids]:
-        """Pairs of the queries `start` to `stop` that may be hits, and the queries with too many to tell."""
-        batch = self.vectors[torch.from_numpy(self.query_rows[start:stop])]
-        lowered = self.hardware.lowered(batch)
-        query_spread, index_spread = self.hardware.spread(batch, lowered), Spread()
+    def sift(self, batch: range) -> Sifted:
+        """The pairs of a batch of queries that may be hits."""
+        start, stop = batch.start, batch.stop
+        queries = self.vectors[torch.from_numpy(self.query_rows[start:stop])]
+        lowered = self.hardware.lowered(queries)
+        query_spread, index_spread = self.hardware.spread(queries, lowered), Spread()
         nth = np.full(stop - start, BELOW_ALL)
         kept: list[Candidates] = []
         pending = 0
@@ -149,30 +167,33 @@ class Sieve:
             block = self.vectors[torch.from_numpy(self.index_rows[images])]
             lowered_block = self.hardware.lowered(block)
             index_spread |= self.hardware.spread(block, lowered_block)
-            self._widen(query_spread, index_spread)
+            bound = self._bound(query_spread, index_spread)
             for first in range(0, stop - start, _QUERY_BLOCK):
                 rows = np.arange(first, min(first + _QUERY_BLOCK, stop - start))
                 scores = lowered[first : first + _QUERY_BLOCK] @ lowered_block.T
                 if number == 0 and self.n <= len(images):
                     nth[rows] = self._nth_of_sample(scores, start + rows, images)
-                found = self._kept(scores, self._floors(nth[rows]), start + rows, images)
+                found = self._kept(scores, self._floors(bound, nth[rows]), start + rows, images)
                 kept.append(replace(found, queries=found.queries - np.int32(start)))
                 pending += len(found)
                 if pending > _PENDING:
-                    kept, pending = [self._tightened(kept, nth)], 0
+                    kept, pending = [self._tightened(kept, bound, nth)], 0
             if number & (number - 1) == 0 or number == len(blocks) - 1:  # ever rarer: each time the index seen doubles
-                kept, pending = [self._tightened(kept, nth)], 0
+                kept, pending = [self._tightened(kept, bound, nth)], 0
+        exact = score_bound(
+            self.vectors.shape[1],
+            replace(query_spread, residual=0.0),
+            replace(index_spread, residual=0.0),
+            step=FLOAT32,
+            rounding=0.0,
+        )
+        pairs = self._rescored(replace(kept[0], queries=kept[0].queries + np.int32(start)))
+        floors = exact.floor(pairs.nth_best(self.n, stop))
         crowded = start + np.flatnonzero(nth == ABOVE_ALL)
-        found = self._rescored(replace(kept[0], queries=kept[0].queries + np.int32(start)))
-        nth = found.nth_best(self.n, stop)
-        return found.where(found.scores >= self.exact.floor(nth)[found.queries]), crowded
+        return Sifted(pairs.where(pairs.scores >= floors[pairs.queries]), crowded, bound, exact)
 
-    def _widen(self, queries: Spread, index: Spread) -> None:
-        dim = self.vectors.shape[1]
-        bound = score_bound(dim, queries, index, step=ACCUMULATION, rounding=self.hardware.rounding)
-        exact = score_bound(dim, replace(queries, residual=0.0), replace(index, residual=0.0), step=FLOAT32, rounding=0)
-        self.bound = max(self.bound, bound, key=lambda known: known.error)
-        self.exact = max(self.exact, exact, key=lambda known: known.error)
+    def _bound(self, queries: Spread, index: Spread) -> Bound:
+        return score_bound(self.vectors.shape[1], queries, index, step=ACCUMULATION, rounding=self.hardware.rounding)
 
     def _nth_of_sample(self, scores: torch.Tensor, queries: Ids, images: Ids) -> npt.NDArray[np.float64]:
         """The n-th best score of each query among the first block, which is a random sample of the index."""
@@ -181,9 +202,9 @@ class Sieve:
         best: npt.NDArray[np.float64] = allowed.topk(self.n, dim=1).values[:, -1].double().cpu().numpy()
         return best
 
-    def _floors(self, nth: npt.NDArray[np.float64]) -> torch.Tensor:
+    def _floors(self, bound: Bound, nth: npt.NDArray[np.float64]) -> torch.Tensor:
         """The least scores that stay, in the type of scores: rounding keeps order, so both sides must be rounded."""
-        return torch.from_numpy(self.bound.floor(nth)).to(self.hardware.dtype)
+        return torch.from_numpy(bound.floor(nth)).to(self.hardware.dtype)
 
     def _kept(self, scores: torch.Tensor, floors: torch.Tensor, queries: Ids, images: Ids) -> Candidates:
         flat, values = at_least(scores, floors)
@@ -191,11 +212,11 @@ class Sieve:
         found = Candidates(queries[rows].astype(np.int32), images[columns].astype(np.int32), values)
         return found.where(~self.excluded(found.queries, found.images))
 
-    def _tightened(self, parts: list[Candidates], nth: npt.NDArray[np.float64]) -> Candidates:
+    def _tightened(self, parts: list[Candidates], bound: Bound, nth: npt.NDArray[np.float64]) -> Candidates:
         """Those that may still be hits by what is known now; raises `nth`, to `ABOVE_ALL` for crowded queries."""
         found = Candidates.joined(parts)
         np.maximum(nth, found.nth_best(self.n, len(nth)), out=nth)
-        found = found.where(found.scores >= self._floors(nth).float().numpy()[found.queries])
+        found = found.where(found.scores >= self._floors(bound, nth).float().numpy()[found.queries])
         crowded = found.counts(len(nth)) > max(_CROWDED, 8 * self.n)
         nth[crowded] = ABOVE_ALL
         return found.where(~crowded[found.queries])
@@ -221,8 +242,10 @@ def _blocks(size: int, first: int) -> list[Ids]:
 
 @dataclass(slots=True)
 class Tally:
-    """What the certificate counts while a run goes by."""
+    """What the certificate counts while a run goes by; the bounds are the widest of any batch."""
 
+    bound: Bound = field(default_factory=lambda: Bound(0.0, 0.0))
+    exact: Bound = field(default_factory=lambda: Bound(0.0, 0.0))
     pairs: int = 0
     most_pairs: int = 0
     statements: int = 0
@@ -230,11 +253,14 @@ class Tally:
     ties: int = 0
     margin: float | None = None
 
-    def see_pairs(self, pairs: Ids, crowded: Ids) -> None:
-        """Pairs measured of each query (q,), and the queries answered by a statement of their own."""
-        self.pairs += int(pairs.sum())
-        self.most_pairs = max(self.most_pairs, int(pairs.max()))
-        self.statements += len(crowded)
+    def see_batch(self, sifted: Sifted, batch: range) -> None:
+        """Bounds, pairs left for pgvector, and queries answered by a statement of their own."""
+        self.bound = max(self.bound, sifted.bound, key=lambda bound: bound.error)
+        self.exact = max(self.exact, sifted.exact, key=lambda bound: bound.error)
+        counts = sifted.pairs.counts(batch.stop)[batch.start :]
+        self.pairs += int(counts.sum())
+        self.most_pairs = max(self.most_pairs, int(counts.max()))
+        self.statements += len(sifted.crowded)
 
     def see_hits(self, distances: npt.NDArray[np.float64], n: int) -> None:
         """One query's distances, nearest first; its margin is that between the n-th and the next."""
@@ -242,6 +268,21 @@ class Tally:
             gap = float(distances[n] - distances[n - 1])
             self.ties += gap == 0
             self.margin = gap if self.margin is None else min(self.margin, gap)
+
+    def certificate(self, queries: int) -> dict[str, Any]:
+        """What was counted, for a run of so many queries."""
+        return {
+            "bound": {
+                "score": self.bound.error,
+                "score_rounding": self.bound.rounding,
+                "float32_score": self.exact.error,
+            },
+            "candidates": {"mean": self.pairs / queries, "max": self.most_pairs},
+            "answered_by_statement": self.statements,
+            "smallest_margin": self.margin,
+            "ties": self.ties,
+            "outside_bound": self.outside,
+        }
 
 
 def blocked(task: Task) -> Iterator[Hits]:
@@ -261,7 +302,7 @@ def blocked(task: Task) -> Iterator[Hits]:
     )
     tally, differences = Tally(), 0
     sample = np.unique(np.linspace(0, len(task.queries) - 1, _SAMPLE).astype(np.int64))
-    with ThreadPoolExecutor(1) as database:  # runs the connection's statements in turn, while the next batch is scored
+    with ThreadPoolExecutor(1) as database:  # the connection's statements, in turn, beside the scoring
         again = database.submit(_by_statement, task, sample)
         for position, image_ids, measured in _in_batches(task, sieve, tally, database):
             hits = position, image_ids[: task.n], measured[: task.n]
@@ -269,22 +310,8 @@ def blocked(task: Task) -> Iterator[Hits]:
             if position in sample:
                 differences += not _same(hits, again.result()[position])
             yield hits
-    task.certificate.update(
-        engine="blocked",
-        hardware=sieve.hardware.name,
-        bound={
-            "score": sieve.bound.error,
-            "score_rounding": sieve.bound.rounding,
-            "float32_score": sieve.exact.error,
-        },
-        candidates={"mean": tally.pairs / len(task.queries), "max": tally.most_pairs},
-        answered_by_statement=tally.statements,
-        smallest_margin=tally.margin,
-        ties=tally.ties,
-        sample=len(sample),
-        differences=differences,
-        outside_bound=tally.outside,
-    )
+    task.certificate.update(engine="blocked", hardware=sieve.hardware.name, sample=len(sample), differences=differences)
+    task.certificate.update(tally.certificate(len(task.queries)))
     if differences or tally.outside:
         raise RunError(
             f"the blocked engine contradicts pgvector in {differences} of {len(sample)} sampled queries and "
@@ -294,35 +321,39 @@ def blocked(task: Task) -> Iterator[Hits]:
 
 
 def _in_batches(task: Task, sieve: Sieve, tally: Tally, database: ThreadPoolExecutor) -> Iterator[Hits]:
-    """Each query's hits and the one after them; a batch is measured by the database while the next is scored."""
-    size = min(_QUERIES, max(64, _PAIRS // (8 * task.n)))
+    """Each query's hits and the one after them; a batch is measured by the database while others are scored."""
+    size = min(_QUERIES, max(1, _PAIRS // (8 * task.n)))
+    batches = [range(start, min(start + size, len(task.queries))) for start in range(0, len(task.queries), size)]
+    ahead: deque[Future[Sifted]] = deque()
     waiting: deque[Future[tuple[list[Hits], int]]] = deque()
-    for start in range(0, len(task.queries), size):
-        positions = range(start, min(start + size, len(task.queries)))
-        found, crowded = sieve.candidates(positions.start, positions.stop)
-        tally.see_pairs(found.counts(positions.stop)[start:], crowded)
-        waiting.append(database.submit(_measured, task, found, positions, crowded, sieve.exact.error))
-        if len(waiting) > 1:
-            yield from _counted(waiting.popleft(), tally)
-    for batch in waiting:
-        yield from _counted(batch, tally)
+    with _scorers() as scorers:
+        for number, batch in enumerate(batches):
+            while len(ahead) < 3 and number + len(ahead) < len(batches):
+                ahead.append(scorers.submit(sieve.sift, batches[number + len(ahead)]))
+            sifted = ahead.popleft().result()
+            tally.see_batch(sifted, batch)
+            waiting.append(database.submit(_measured, task, sifted, batch))
+            if len(waiting) > 1:
+                yield from _counted(waiting.popleft(), tally)
+    for measured in waiting:
+        yield from _counted(measured, tally)
 
 
-def _counted(batch: "Future[tuple[list[Hits], int]]", tally: Tally) -> Iterator[Hits]:
+def _counted(batch: Future[tuple[list[Hits], int]], tally: Tally) -> Iterator[Hits]:
     hits, outside = batch.result()
     tally.outside += outside
     yield from hits
 
 
-def _measured(task: Task, found: Candidates, positions: range, crowded: Ids, error: float) -> tuple[list[Hits], int]:
-    """The batch's hits by pgvector's distances, and how many of those are further than `error` from their score."""
-    found = found.where(np.argsort(found.queries, kind="stable"))
+def _measured(task: Task, sifted: Sifted, batch: range) -> tuple[list[Hits], int]:
+    """The batch's hits by pgvector's distances, and how many of those lie outside the bound of their score."""
+    pairs = sifted.pairs.where(np.argsort(sifted.pairs.queries, kind="stable"))
     measured = distances(
-        task.connection, task.encoder, task.queries.image_ids[found.queries], task.index.image_ids[found.images]
+        task.connection, task.encoder, task.queries.image_ids[pairs.queries], task.index.image_ids[pairs.images]
     )
-    outside = int((np.abs(1 - measured - found.scores) > error).sum())
-    by_statement = _by_statement(replace(task, n=task.n + 1), crowded)
-    hits = [by_statement.get(hits[0], hits) for hits in ranked(task, found, measured, positions)]
+    outside = int((np.abs(1 - measured - pairs.scores) > sifted.exact.error).sum())
+    by_statement = _by_statement(replace(task, n=task.n + 1), sifted.crowded)
+    hits = [by_statement.get(hits[0], hits) for hits in ranked(task, pairs, measured, batch)]
     return hits, outside
 
 

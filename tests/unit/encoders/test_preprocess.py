@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from timm.data import create_transform
 
-from medcbir.encoders import Pixels, prepare
+from medcbir.encoders import Pixels, get_spec, prepare
+from medcbir.errors import UnreadableImageError
 
 HALF = (0.5, 0.5, 0.5)
 SHAPES = [
@@ -75,3 +76,9 @@ def test_longest_fits_the_whole_image_and_fills_with_the_mean_colour(shape, colo
     np.testing.assert_array_equal(prepared[:height, :width], np.asarray(expected))
     rest = np.concatenate([prepared[height:].reshape(-1, 3), prepared[:, width:].reshape(-1, 3)])
     assert rest.size == 0 or (rest == (124, 116, 104)).all()
+
+
+def test_a_strip_too_narrow_to_be_resized_is_refused():
+    strip = np.zeros((3, 4000), np.uint8)
+    with pytest.raises(UnreadableImageError, match="4000 x 3 pixels, too narrow"):
+        prepare(strip, get_spec("efficientnet_lite0").pixels)
