@@ -199,13 +199,14 @@ def fill(
         progress.begin(f"encode {encoder.name}", "images", missing)
         if not missing:
             return EncodeReport(encoder.name, 0, 0, 0, time.perf_counter() - started, waiting)
-        model = load_model()
         claims = _Claims(claiming, encoder.encoder_id, dataset, _BATCHES_PER_CLAIM * batch_size)
         with (
             open_connection() as writing,
             WorkerPool("prepare", ahead=2 * batch_size + 16) as pool,
             _Writer(writing, encoder) as writer,
         ):
+            pool.start()  # they get ready while the model is loaded
+            model = load_model()
             batches = _batches(_prepared(claims, pool, pixels, max_pixels), batch_size)
             try:
                 while True:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Self
 
 SECONDS_PER_FILE = 300.0
@@ -30,7 +31,13 @@ class _Worker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
+        """The process, started if it does not run; it takes half a second to be of use, without anyone waiting."""
+        if self._process is None:
+            self._process = self._open()
+        return self._process
+
+    def _open(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             # -P and the parent's own path: a file in the working directory must not stand in for a module
             [sys.executable, "-P", "-m", "medcbir.ingest.worker"],
@@ -42,9 +49,7 @@ class _Worker:
         )
 
     def run(self, job: str, arguments: tuple[Any, ...], seconds: float) -> Any:
-        if self._process is None:
-            self._process = self._start()
-        process = self._process
+        process = self.start()
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
         late = threading.Timer(seconds, process.kill)
@@ -80,16 +85,23 @@ class WorkerPool:
         self.job = job
         self.ahead = ahead
         self.seconds = seconds
-        self._workers: list[_Worker] = []
-        self._own = threading.local()
-        self._threads = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="medcbir-worker")
+        self._workers = [_Worker() for _ in range(workers or os.cpu_count() or 1)]
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(len(self._workers), thread_name_prefix="medcbir-worker")
+
+    def start(self) -> None:
+        """Start the processes before there is a task for them."""
+        for worker in self._workers:
+            worker.start()
 
     def _run(self, arguments: tuple[Any, ...]) -> Any:
-        worker: _Worker | None = getattr(self._own, "worker", None)
-        if worker is None:
-            worker = self._own.worker = _Worker()
-            self._workers.append(worker)
-        return worker.run(self.job, arguments, self.seconds)
+        worker = self._idle.get()
+        try:
+            return worker.run(self.job, arguments, self.seconds)
+        finally:
+            self._idle.put(worker)
 
     def map(self, tasks: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
         """Each task (the job's arguments) with its result, in order; at most `ahead` tasks are taken in advance."""
