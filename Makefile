@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format docs clean
+.PHONY: demo test check format docs clean system-packages
 
 demo: $(VENV)/installed-demo ## bundled real images -> ingest, encode, retrieve, evaluate, report
 	$(BIN)/medcbir demo --out demo-report
 
-test: $(VENV)/installed-dev ## everything that pytest runs
+test: $(VENV)/installed-dev system-packages ## everything that pytest runs
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/installed-dev ## what CI checks besides the tests
@@ -30,6 +30,16 @@ $(VENV)/installed-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
+
+# A PACS to test against, and what speaks to it. Without root or apt-get those tests say that they are skipped.
+SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk
+system-packages: ## Debian packages that the tests of a PACS need
+	@dpkg -s $(SYSTEM_PACKAGES) >/dev/null 2>&1 || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && export DEBIAN_FRONTEND=noninteractive && \
+	  { apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null 2>&1 || \
+	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES); } >/dev/null 2>&1; } && \
+	  { service orthanc stop >/dev/null 2>&1 || true; }; \
+	} || echo "not installed: $(SYSTEM_PACKAGES); the tests of a PACS will be skipped"
 
 docs: $(VENV)/installed-dev ## the generated pages
 	$(BIN)/python docs/generate.py

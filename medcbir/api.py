@@ -10,9 +10,10 @@
 The commands of the shell call these methods and nothing else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -35,7 +36,7 @@ from medcbir.encoders import (
     recipe_sha256,
 )
 from medcbir.encoders.describe import describe_spec
-from medcbir.errors import DatabaseError, EncoderError, InputError, VectorError
+from medcbir.errors import DatabaseError, EncoderError, InputError, MedcbirError, VectorError
 from medcbir.store import schema
 from medcbir.store.connection import Connection, describe, open_bare, open_database, resolve, without_password
 from medcbir.store.embedded import EmbeddedServer
@@ -46,10 +47,12 @@ from medcbir.types import (
     EncodeReport,
     Filter,
     Hit,
+    ImageRecord,
     ImportReport,
     IngestReport,
     Metric,
     Progress,
+    Rejection,
     Run,
     Split,
     Survey,
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
 
     from medcbir.encoders import Encoder
     from medcbir.evaluation.precision import Facet
+    from medcbir.sources import InstanceStore, Options
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -117,6 +121,8 @@ class Database:
         root: str | Path | None = None,
         limit: int | None = None,
         metadata_only: bool = False,
+        modality: str | None = None,
+        since: date | None = None,
         encoder: str | Sequence[str] = DEFAULT,
         encode: bool = True,
         device: Device = "auto",
@@ -124,31 +130,138 @@ class Database:
     ) -> IngestReport:
         """Catalogue the images at `path` (a folder, a file or a manifest, recognised by its content) and encode them.
 
-        The same path again changes nothing; what cannot be read is kept in table `rejected` with its reason. With
-        `metadata_only` no file is opened, and nothing is encoded. See `docs/commands.md` for the other arguments.
+        Or those of a PACS, where `path` is the URL of its DICOMweb service; `modality` and `since`, the earliest date
+        of a study, choose among them. The same path again changes nothing; what cannot be read is kept in table
+        `rejected` with its reason. With `metadata_only` no file is opened, and nothing is encoded. See
+        `docs/commands.md` for the other arguments.
         """
-        from medcbir.ingest import catalogue
-        from medcbir.sources import Options, find_source
+        from medcbir.sources import find_source, parse_place
 
-        source = find_source(Path(path), dataset)
-        specs = [get_spec(each) for each in ([encoder] if isinstance(encoder, str) else encoder)]
-        specs = specs if encode and not metadata_only else []
-        for spec in specs:
-            find_checkpoint(spec, self.settings.weights_dir)  # missing weights are told now, not after the catalogue
-        options = Options(
-            name=name,
-            label_from=label_from,
-            split=split,
-            root=None if root is None else Path(root),
-            metadata_only=metadata_only,
+        place = parse_place(path)
+        source = find_source(place, dataset)
+        specs = self._specs(encoder if encode and not metadata_only else ())
+        options = self._options(name, label_from, split, root, metadata_only, modality, since)
+        manifest = place.name if isinstance(place, Path) and limit is None else None
+        return self._fill(islice(source.read(place, options), limit), specs, device, manifest, progress)
+
+    def watch(
+        self,
+        path: str | Path,
+        *,
+        every: float = 60.0,
+        dataset: str = "auto",
+        name: str | None = None,
+        split: Split | None = None,
+        modality: str | None = None,
+        since: date | None = None,
+        encoder: str | Sequence[str] = DEFAULT,
+        encode: bool = True,
+        device: Device = "auto",
+        progress: Progress | None = None,
+    ) -> "Generator[IngestReport | MedcbirError, None, None]":
+        """Ingest what is new at a PACS's URL or a path, again after `every` so many seconds, for as long as asked.
+
+        Yields what each look brought, or the error that it met: a server that is away is waited for.
+        """
+        from medcbir.ingest.watch import watch
+        from medcbir.sources import find_source, parse_place
+
+        place = parse_place(path)
+        specs = self._specs(encoder if encode else ())
+        options = self._options(name, None, split, None, False, modality, since)
+
+        def look() -> IngestReport:
+            try:
+                return self._fill(find_source(place, dataset).read(place, options), specs, device, None, progress)
+            except MedcbirError:
+                if options.pacs is not None:
+                    options.pacs.looked_at.clear()
+                raise
+
+        return watch(look, every)
+
+    def receive(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 11112,
+        aet: str = "MEDCBIR",
+        allow: Sequence[str] = (),
+        max_associations: int = 10,
+        name: str = "received",
+        encoder: str | Sequence[str] = DEFAULT,
+        encode: bool = True,
+        device: Device = "auto",
+        on_listening: "Callable[[int], None] | None" = None,
+        progress: Progress | None = None,
+    ) -> "Generator[IngestReport | MedcbirError, None, None]":
+        """Ingest what DICOM peers push by C-STORE, into the dataset `name`, for as long as asked.
+
+        Yields what each batch became, or the error that made it wait. Calling AE titles other than those in `allow`
+        are refused, none where it is empty. `on_listening` is told the port, which 0 leaves to the system.
+        """
+        from medcbir.ingest.receive import Listener, receive
+
+        specs = self._specs(encoder if encode else ())
+        self.start()
+        return receive(
+            self._instances,
+            Listener(host, port, aet, tuple(allow), max_associations),
+            lambda records: self._fill(records, specs, device, None, progress),
+            name,
+            on_listening,
         )
+
+    def _specs(self, encoder: str | Sequence[str]) -> list[EncoderSpec]:
+        """The encoders asked for; missing weights are told now, not after the catalogue."""
+        specs = [get_spec(each) for each in ([encoder] if isinstance(encoder, str) else encoder)]
+        for spec in specs:
+            find_checkpoint(spec, self.settings.weights_dir)
+        return specs
+
+    @cached_property
+    def _instances(self) -> "InstanceStore":
+        from medcbir.sources import InstanceStore
+
+        return InstanceStore(
+            self.settings.data_dir / "pacs",
+            max_bytes=self.settings.pacs_max_bytes,
+            max_instance_bytes=self.settings.instance_max_bytes,
+        )
+
+    def _options(
+        self,
+        name: str | None,
+        label_from: str | None,
+        split: Split | None,
+        root: str | Path | None,
+        metadata_only: bool,
+        modality: str | None,
+        since: date | None,
+    ) -> "Options":
+        from medcbir.sources import Options, Pacs
+
+        pacs = Pacs(self._instances, modality, since, self.settings.dicomweb_authorization, self.settings.pacs_patience)
+        return Options(name, label_from, split, None if root is None else Path(root), metadata_only, pacs)
+
+    def _fill(
+        self,
+        records: Iterable[ImageRecord | Rejection],
+        specs: Sequence[EncoderSpec],
+        device: Device,
+        manifest: str | None,
+        progress: Progress | None,
+    ) -> IngestReport:
+        """Catalogue `records`, then encode what is missing."""
+        from medcbir.ingest import catalogue
+
         with self._open(may_install=True) as connection:
             report = catalogue.fill(
                 connection,
-                islice(source.records(Path(path), options), limit),
+                records,
                 hash_key=self.settings.patient_hash_key,
                 max_pixels=self.settings.max_pixels,
-                manifest=Path(path).name if limit is None else None,
+                manifest=manifest,
                 progress=progress,
             )
         encoded: list[EncodeReport] = []
@@ -169,18 +282,22 @@ class Database:
         root: str | Path | None = None,
         limit: int | None = None,
         metadata_only: bool = False,
+        modality: str | None = None,
+        since: date | None = None,
         progress: Progress | None = None,
     ) -> Survey:
         """Count what `ingest` would catalogue at `path`, beside the numbers of Denner et al. 2024.
 
-        No image is opened, and no database is needed.
+        No image is opened or fetched, and no database is needed.
         """
         from medcbir.ingest.survey import survey
-        from medcbir.sources import Options, find_source
+        from medcbir.sources import find_source, parse_place
 
-        source = find_source(Path(path), dataset)
-        options = Options(name, label_from, split, None if root is None else Path(root), metadata_only)
-        return survey(islice(source.records(Path(path), options), limit), source.name, progress)
+        place = parse_place(path)
+        source = find_source(place, dataset)
+        nothing_fetched = metadata_only or not isinstance(place, Path)
+        options = self._options(name, label_from, split, root, nothing_fetched, modality, since)
+        return survey(islice(source.read(place, options), limit), source.name, progress)
 
     def encode(
         self,

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """Key of the hash that replaces DICOM patient ids; by default kept in a file of the data directory."""
     dicomweb_authorization: SecretStr | None = None
     """Value of the HTTP header `Authorization` for a PACS over DICOMweb, e.g. `Bearer ...`; never shown."""
+    pacs_patience: float = 60.0
+    """Seconds of growing pauses in which a PACS that is busy or away is asked again."""
     pacs_max_bytes: int = 200 * 2**30
     """All instances kept that a PACS has given take no more than this."""
     instance_max_bytes: int = 4 * 2**30

@@ -7,23 +7,27 @@ from typing import TYPE_CHECKING
 import click
 
 from medcbir.cli.main import INTERRUPTED, REJECTED
-from medcbir.cli.options import SPLITS, database, device, output_format
+from medcbir.cli.options import SPLITS, database, device, encoders, output_format, wanted_of_a_pacs
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from medcbir.api import Database, Device
-    from medcbir.types import Split, Survey
+    from medcbir.types import IngestReport, Split, Survey
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", metavar="PATH_OR_URL")
 @click.option(
     "--dataset",
     default="auto",
     show_default=True,
     metavar="KIND",
-    help="What PATH holds: auto, radimagenet, nih14, mimic, chexpert, covid, csv, published, folder or dicom.",
+    help="What it holds: auto, radimagenet, nih14, mimic, chexpert, covid, csv, published, folder, dicom or dicomweb.",
 )
-@click.option("--name", metavar="NAME", help="Name of the dataset to store; by default the folder's or manifest's.")
+@click.option(
+    "--name", metavar="NAME", help="Name of the dataset to store; by default the folder's, manifest's or server's."
+)
 @click.option(
     "--label-from",
     metavar="TEMPLATE",
@@ -31,13 +35,8 @@ if TYPE_CHECKING:
 )
 @click.option("--split", type=SPLITS, help="Split of these images, whatever their source says.")
 @click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Where a manifest's relative paths start.")
-@click.option(
-    "--encoder",
-    multiple=True,
-    metavar="NAME",
-    help="Encode with this encoder; may be repeated.  [default: efficientnet_lite0]",
-)
-@click.option("--no-encode", is_flag=True, help="Fill the catalogue only.")
+@wanted_of_a_pacs
+@encoders
 @click.option("--metadata-only", is_flag=True, help="Catalogue a manifest without opening its images.")
 @click.option(
     "--dry-run",
@@ -50,12 +49,14 @@ if TYPE_CHECKING:
 @database
 def ingest(
     db: "Database",
-    path: Path,
+    path: str,
     dataset: str,
     name: str | None,
     label_from: str | None,
     split: "Split | None",
     root: Path | None,
+    modality: str | None,
+    since: "date | None",
     encoder: tuple[str, ...],
     no_encode: bool,
     metadata_only: bool,
@@ -64,11 +65,12 @@ def ingest(
     device: "Device",
     output: str,
 ) -> int:
-    """Catalogue the images at PATH and encode them.
+    """Catalogue the images at PATH_OR_URL and encode them.
 
-    PATH is a public dataset as its publisher lays it out (see docs/datasets.md), a folder of images (PNG, JPEG, TIFF,
-    DICOM, NIfTI; by default labelled by folders MODALITY/region/finding), one image, or a CSV manifest (columns uri,
-    dataset, patient, split, modality, region, finding; others are kept).
+    It is a public dataset as its publisher lays it out (see docs/datasets.md), a folder of images (PNG, JPEG, TIFF,
+    DICOM, NIfTI; by default labelled by folders MODALITY/region/finding), one image, a CSV manifest (columns uri,
+    dataset, patient, split, modality, region, finding; others are kept), or the URL of a PACS's DICOMweb service (see
+    docs/pacs.md).
     The same command again adds what is new and changes nothing else; files that cannot be read are listed in table
     medcbir.rejected with the reason, and the exit code is then 3.
     """
@@ -86,6 +88,8 @@ def ingest(
                 root=root,
                 limit=limit,
                 metadata_only=metadata_only,
+                modality=modality,
+                since=since,
                 progress=shown,
             )
         _show(survey, output)
@@ -100,6 +104,8 @@ def ingest(
             root=root,
             limit=limit,
             metadata_only=metadata_only,
+            modality=modality,
+            since=since,
             encoder=encoder or "efficientnet_lite0",
             encode=not no_encode,
             device=device,
@@ -108,20 +114,8 @@ def ingest(
     if output == "json":
         render_json(asdict(report))
     else:
-        changed = (
-            f"{report.added} images added, {report.updated} updated"
-            if report.added or report.updated
-            else "nothing new"
-        )
-        click.echo(
-            f"catalogue: {changed}, {report.unchanged} unchanged, {report.rejected} rejected, "
-            f"{report.ignored} files without an image, {report.seconds:.1f} s"
-        )
-        for each in report.encoded:
-            click.echo(
-                f"encoder {each.encoder}: {each.encoded} images encoded, {each.failed} failed, "
-                f"{each.remaining} remaining, {each.seconds:.1f} s"
-            )
+        for line in summary(report):
+            click.echo(line)
         if report.rejected or report.ignored:
             click.echo("what was rejected, and why: SELECT uri, kind, reason FROM medcbir.rejected")
     lead = "rejected" if report.added + report.updated + report.unchanged else "Error: nothing could be used"
@@ -131,6 +125,20 @@ def ingest(
         click.echo("interrupted; run the same command again to go on", err=True)
         return INTERRUPTED
     return REJECTED if report.rejected or any(each.failed for each in report.encoded) else 0
+
+
+def summary(report: "IngestReport") -> list[str]:
+    """What an ingest did, a line for the catalogue and one for each encoder."""
+    changed = f"{report.added} images added, {report.updated} updated"
+    return [
+        f"catalogue: {changed if report.added or report.updated else 'nothing new'}, {report.unchanged} unchanged, "
+        f"{report.rejected} rejected, {report.ignored} files without an image, {report.seconds:.1f} s",
+        *(
+            f"encoder {each.encoder}: {each.encoded} images encoded, {each.failed} failed, {each.remaining} remaining, "
+            f"{each.seconds:.1f} s"
+            for each in report.encoded
+        ),
+    ]
 
 
 def _show(survey: "Survey", output: str) -> None:

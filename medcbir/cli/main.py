@@ -25,9 +25,11 @@ _COMMANDS = {
     "encoders": "medcbir.cli.encoders:group",
     "evaluate": "medcbir.cli.evaluate:evaluate",
     "ingest": "medcbir.cli.ingest:ingest",
+    "receive": "medcbir.cli.receive:receive",
     "retrieve": "medcbir.cli.retrieve:retrieve",
     "search": "medcbir.cli.search:search",
     "vectors": "medcbir.cli.vectors:group",
+    "watch": "medcbir.cli.watch:watch",
 }
 
 

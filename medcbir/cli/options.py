@@ -60,6 +60,37 @@ def encoder(command: Command) -> Command:
     )(command)
 
 
+def wanted_of_a_pacs(command: Command) -> Command:
+    """Which studies of a PACS are meant."""
+    for option in (
+        click.option(
+            "--since",
+            type=click.DateTime(["%Y-%m-%d"]),
+            callback=lambda _, __, value: None if value is None else value.date(),
+            metavar="DATE",
+            help="Of a PACS, only studies of this date (YYYY-MM-DD) or later.",
+        ),
+        click.option("--modality", metavar="CODE", help="Of a PACS, only series of this modality, e.g. CT."),
+    ):
+        command = option(command)
+    return command
+
+
+def encoders(command: Command) -> Command:
+    """With which encoders new images are encoded."""
+    for option in (
+        click.option("--no-encode", is_flag=True, help="Fill the catalogue only."),
+        click.option(
+            "--encoder",
+            multiple=True,
+            metavar="NAME",
+            help="Encode with this encoder; may be repeated.  [default: efficientnet_lite0]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def device(command: Command) -> Command:
     """Where the model runs."""
     return click.option(

@@ -4,16 +4,21 @@ import os
 import pkgutil
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import medcbir.sources
 from medcbir.errors import InputError
 from medcbir.labels import label_key, parse_label
-from medcbir.sources import Options, Source, find_source, sources
+from medcbir.sources import Options, Source, find_source, parse_place, sources
 from medcbir.types import ImageRecord, Rejection
 
 EVERY = pytest.mark.parametrize("source", sources().values(), ids=lambda source: source.name)
+LAYOUTS = [source for source in sources().values() if source.records_at is None]
+EVERY_LAYOUT = pytest.mark.parametrize("source", LAYOUTS, ids=lambda source: source.name)
+SERVERS = [source for source in sources().values() if source.records_at is not None]
+EVERY_SERVER = pytest.mark.parametrize("source", SERVERS, ids=lambda source: source.name)
 
 
 def test_every_module_is_a_source_and_every_name_is_its_own():
@@ -53,6 +58,49 @@ def test_a_source_given_a_strange_file_yields_or_says_why_not(source, tmp_path):
     assert "strange.txt" in told
 
 
+@EVERY_SERVER
+def test_a_server_is_a_place_of_its_own_and_a_path_is_none(source, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert not source.recognises(tmp_path)
+    assert find_source(parse_place("https://pacs.example/dicom-web"), source.name) is source
+    for path in (tmp_path, tmp_path / "a.png"):
+        with pytest.raises(InputError, match="is not the URL of"):
+            source.read(path, Options())
+
+
+@EVERY_SERVER
+def test_a_server_has_a_test_against_a_real_one_instead_of_a_tree(source):
+    """There is no tree that it could read; what it promises is shown in tests/integration."""
+    tests = Path(__file__).parents[1]
+    assert not (tests / "trees" / f"{source.name}.py").exists()
+    assert any(source.name in file.read_text().lower() for file in (tests / "integration").glob("test_*.py"))
+
+
+@EVERY_LAYOUT
+def test_a_layout_of_files_is_not_looked_for_at_a_url(source):
+    url = parse_place("https://pacs.example/dicom-web")
+    with pytest.raises(InputError, match=f"{source.name} is a layout of files"):
+        find_source(url, source.name).read(url, Options())
+
+
+def test_a_url_goes_to_a_server_and_holds_nothing_but_a_place():
+    assert find_source(parse_place("HTTPS://PACS.example:8042/dicom-web/")).name == "dicomweb"
+    assert parse_place("https://pacs.example:8042/dicom-web/") == "https://pacs.example:8042/dicom-web"
+    assert parse_place("https:/pacs.example") == Path("https:/pacs.example")
+    for url in (
+        "https://me:s3cret@pacs.example/dicom-web",
+        "https://s3cret@pacs.example",
+        "https://pacs.example/dicom-web?token=s3cret",
+        "https://pacs.example/dicom-web#s3cret",
+        "https:///s3cret",
+        "https://pacs.example:s3cret/",
+        "https://[s3cret/",
+    ):
+        with pytest.raises(InputError) as told:
+            parse_place(url)
+        assert "s3cret" not in str(told.value)
+
+
 # From here on with a tree of each source, as tests/trees/<name>.py builds it.
 
 
@@ -64,7 +112,7 @@ def records(items):
     return [item for item in items if isinstance(item, ImageRecord)]
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_a_tree_is_recognised_by_its_own_source_and_no_other_claims_it(source, tree):
     path = tree(source.name)
     claims = {name for name, each in sources().items() if each.recognises(path)} - {"folder"}
@@ -72,7 +120,7 @@ def test_a_tree_is_recognised_by_its_own_source_and_no_other_claims_it(source, t
     assert find_source(path) is (sources()["folder"] if source.name == "dicom" else source)
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_every_file_or_row_becomes_a_record_or_a_rejection_with_its_reason(source, tree):
     items = read(source, tree(source.name))
     assert records(items)
@@ -86,12 +134,12 @@ def test_every_file_or_row_becomes_a_record_or_a_rejection_with_its_reason(sourc
             assert item.kind in ("unreadable", "not_an_image", "invalid")
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_the_same_tree_gives_the_same_records_in_the_same_order(source, tree):
     assert read(source, tree(source.name)) == read(source, tree(source.name))
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_the_order_is_not_that_of_the_file_system(source, tree, monkeypatch):
     before = read(source, tree(source.name))
     scandir = os.scandir
@@ -111,7 +159,7 @@ def test_the_order_is_not_that_of_the_file_system(source, tree, monkeypatch):
     assert read(source, tree(source.name)) == before
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_no_file_is_asked_about_by_itself(source, tree, monkeypatch):
     """A folder's listing says what is there: questions to the file system grow with folders, not with images."""
     path = tree(source.name)
@@ -123,13 +171,13 @@ def test_no_file_is_asked_about_by_itself(source, tree, monkeypatch):
     assert len(asked) <= folders + 20
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_an_image_is_described_once(source, tree):
     found = records(read(source, tree(source.name)))
     assert len({(item.dataset, item.uri, item.frame) for item in found}) == len(found)
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_files_are_there_unless_a_manifest_is_taken_at_its_word(source, tree):
     found = records(read(source, tree(source.name)))
     there = [item for item in found if item.path is not None and item.path.is_file()]
@@ -137,7 +185,7 @@ def test_files_are_there_unless_a_manifest_is_taken_at_its_word(source, tree):
     assert {item.path for item in records(read(source, tree(source.name), metadata_only=True))} == {None}
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_labels_are_canonical_and_splits_legal(source, tree):
     for item in records(read(source, tree(source.name))):
         assert item.split in ("train", "val", "test", None)
@@ -148,13 +196,13 @@ def test_labels_are_canonical_and_splits_legal(source, tree):
             assert label.region == item.region
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_one_dataset_and_split_for_all_images_if_the_user_says_so(source, tree):
     found = records(read(source, tree(source.name), name="mine", split="val"))
     assert {(item.dataset, item.split) for item in found} == {("mine", "val")}
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_a_patient_is_in_one_split(source, tree):
     splits = {}
     for item in records(read(source, tree(source.name))):
@@ -162,7 +210,7 @@ def test_a_patient_is_in_one_split(source, tree):
             assert splits.setdefault(item.patient, item.split) == item.split
 
 
-@EVERY
+@EVERY_LAYOUT
 def test_strange_neighbours_change_nothing(source, tree, tmp_path):
     path = tree(source.name)
     root = path if path.is_dir() else path.parent
