@@ -33,8 +33,9 @@ $(VENV)/bin/pip:
 
 # A PACS to test against, and what speaks to it. Without root or apt-get those tests say that they are skipped.
 SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk
+DICOMWEB_PLUGIN := /usr/share/orthanc/plugins/libOrthancDicomWeb.so
 system-packages: ## Debian packages that the tests of a PACS need
-	@dpkg -s $(SYSTEM_PACKAGES) >/dev/null 2>&1 || { \
+	@{ command -v Orthanc && command -v storescu && test -e $(DICOMWEB_PLUGIN); } >/dev/null 2>&1 || { \
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && export DEBIAN_FRONTEND=noninteractive && \
 	  { apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null 2>&1 || \
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES); } >/dev/null 2>&1; } && \
