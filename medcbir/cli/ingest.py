@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -77,40 +77,24 @@ def ingest(
     from medcbir.cli.progress import progress
     from medcbir.cli.render import render_json
 
+    what: dict[str, Any] = {
+        "dataset": dataset,
+        "name": name,
+        "label_from": label_from,
+        "split": split,
+        "root": root,
+        "limit": limit,
+        "metadata_only": metadata_only,
+        "modality": modality,
+        "since": since,
+    }
     if dry_run:
         with progress() as shown:
-            survey = db.survey(
-                path,
-                dataset=dataset,
-                name=name,
-                label_from=label_from,
-                split=split,
-                root=root,
-                limit=limit,
-                metadata_only=metadata_only,
-                modality=modality,
-                since=since,
-                progress=shown,
-            )
+            survey = db.survey(path, **what, progress=shown)
         _show(survey, output)
         return 0
     with progress() as shown:
-        report = db.ingest(
-            path,
-            dataset=dataset,
-            name=name,
-            label_from=label_from,
-            split=split,
-            root=root,
-            limit=limit,
-            metadata_only=metadata_only,
-            modality=modality,
-            since=since,
-            encoder=encoder or "efficientnet_lite0",
-            encode=not no_encode,
-            device=device,
-            progress=shown,
-        )
+        report = db.ingest(path, **what, encoder=encoder, encode=not no_encode, device=device, progress=shown)
     if output == "json":
         render_json(asdict(report))
     else:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+DEFAULT_ENCODER = "efficientnet_lite0"  # that of medcbir.encoders, whose import every --help would pay for
 SPLITS = click.Choice(["train", "val", "test"])
 
 
@@ -53,7 +54,7 @@ def encoder(command: Command) -> Command:
     """Which encoder's vectors are meant."""
     return click.option(
         "--encoder",
-        default="efficientnet_lite0",
+        default=DEFAULT_ENCODER,
         show_default=True,
         metavar="NAME",
         help="Whose vectors; `medcbir encoders list` shows those there are.",
@@ -83,8 +84,10 @@ def encoders(command: Command) -> Command:
         click.option(
             "--encoder",
             multiple=True,
+            default=[DEFAULT_ENCODER],
+            show_default=True,
             metavar="NAME",
-            help="Encode with this encoder; may be repeated.  [default: efficientnet_lite0]",
+            help="Encode with this encoder; may be repeated.",
         ),
     ):
         command = option(command)

@@ -57,7 +57,7 @@ def receive(
             allow=allow_aet,
             max_associations=max_associations,
             name=name,
-            encoder=encoder or "efficientnet_lite0",
+            encoder=encoder,
             encode=not no_encode,
             device=device,
             on_listening=listening,

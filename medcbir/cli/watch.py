@@ -63,7 +63,7 @@ def watch(
             split=split,
             modality=modality,
             since=since,
-            encoder=encoder or "efficientnet_lite0",
+            encoder=encoder,
             encode=not no_encode,
             device=device,
         )

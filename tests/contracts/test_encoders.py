@@ -16,7 +16,8 @@ import torch
 import torchvision
 from open_clip.model import CustomTextCLIP
 
-from medcbir.encoders import SPECS, EncoderSpec, load_encoder, prepare
+from medcbir.cli.options import DEFAULT_ENCODER
+from medcbir.encoders import DEFAULT, SPECS, EncoderSpec, load_encoder, prepare
 from medcbir.encoders.loaders import build_model
 
 Tensors = dict[str, torch.Tensor]
@@ -135,3 +136,7 @@ def test_an_encoder_gives_unit_vectors_that_do_not_depend_on_the_batch(name, tmp
 def test_every_encoder_is_in_the_documentation(name):
     page = Path(__file__).parents[2] / "docs" / "encoders.md"
     assert f"| `{name}` |" in page.read_text()
+
+
+def test_the_commands_default_encoder_is_the_registry_s():
+    assert DEFAULT_ENCODER == DEFAULT
