@@ -37,6 +37,7 @@ from medcbir.encoders import (
 )
 from medcbir.encoders.describe import describe_spec
 from medcbir.errors import DatabaseError, EncoderError, InputError, MedcbirError, VectorError
+from medcbir.retrieval.warmth import Warmth
 from medcbir.store import schema
 from medcbir.store.connection import Connection, describe, open_bare, open_database, resolve, without_password
 from medcbir.store.embedded import EmbeddedServer
@@ -87,6 +88,7 @@ class Database:
         self.settings = settings
         self._encoders: dict[tuple[str, str], Encoder] = {}
         self._connection: Connection | None = None
+        self._warmth = Warmth(lambda: open_database(self.conninfo, install="never"), settings.data_dir / "cache")
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +98,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection; an embedded server goes on running (`medcbir db stop` ends it)."""
+        self._warmth.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -378,18 +381,34 @@ class Database:
             if image_id is not None:
                 stored = find_encoder(connection, encoder)
                 return search.near_image(
-                    connection, stored, image_id, n, where, exclude_same_patient=exclude_same_patient
+                    connection,
+                    stored,
+                    image_id,
+                    n,
+                    where,
+                    exclude_same_patient=exclude_same_patient,
+                    warmth=self._warmth,
                 )
             if vector is not None:
                 stored = find_encoder(connection, encoder)
                 if np.ndim(vector) != 1:
                     raise VectorError(f"the query must be one vector of shape (dim,), found {np.shape(vector)}")
-                return search.near_vector(connection, stored, unit(np.asarray(vector)[None])[0], n, where)
+                wanted = unit(np.asarray(vector)[None])[0]
+                return search.near_vector(connection, stored, wanted, n, where, warmth=self._warmth)
             assert image is not None  # noqa: S101
             spec, stored = self._encoder_of_stored(connection, encoder)
             pixels = image if isinstance(image, np.ndarray) else self.read_image(image)
             encoded = self._model(spec, device).encode(prepare(pixels, spec.pixels)[None])
-            return search.near_vector(connection, stored, encoded[0], n, where)
+            return search.near_vector(connection, stored, encoded[0], n, where, warmth=self._warmth)
+
+    def warm(self, encoder: str = DEFAULT) -> None:
+        """Load an encoder's vectors into memory, so that its searches need not read them from the database.
+
+        The answers are the same, and stay current. An encoder that is searched again and again is loaded anyway, beside
+        the searches.
+        """
+        with self._open() as connection:
+            self._warmth.warm(find_encoder(connection, encoder))
 
     def read_image(self, path: str | Path, frame: int = 0) -> UInt8Image:
         """One frame of an image file as it is displayed: (H, W) or (H, W, 3) uint8."""

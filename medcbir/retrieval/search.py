@@ -1,7 +1,9 @@
 """One query: the nearest images with their metadata, by the SQL functions `top_n` and `similar_to`."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,9 @@ from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
 from medcbir.types import Filter, Hit
+
+if TYPE_CHECKING:
+    from medcbir.retrieval.warmth import Warmth
 
 _LARGEST_INTEGER, _LARGEST_BIGINT = 2**31 - 1, 2**63 - 1  # PostgreSQL's
 
@@ -24,15 +29,52 @@ def check_n(n: int) -> None:
         raise InputError(f"n must be {_LARGEST_INTEGER} or less, not {n}")
 
 
-def near_vector(
-    connection: Connection, encoder: StoredEncoder, vector: npt.NDArray[np.float32], n: int, where: Filter
-) -> list[Hit]:
-    """The `n` images nearest to `vector` (dim,), exactly; `VectorError` for a wrong dimension or no direction."""
+def check_vector(encoder: StoredEncoder, vector: npt.NDArray[np.float32]) -> None:
+    """Raise `VectorError` for a query (dim,) of another dimension than the encoder's, or of no direction."""
     if vector.shape != (encoder.dim,):
         raise VectorError(f"encoder {encoder.name} has {encoder.dim} dimensions, the query has shape {vector.shape}")
     if not np.isfinite(vector).all() or not vector.any():
         raise VectorError("the query vector is zero or not finite, so nothing is near it")
-    return _hits(connection, "hits_near_vector", {"vector": vector}, encoder, n, where)
+
+
+def hit(row: Sequence[Any]) -> Hit:
+    """A hit from the columns that the queries `hits_*` have in common."""
+    rank, image_id, uri, frame, distance, dataset, patient, modality, region, findings, split = row
+    return Hit(
+        rank,
+        image_id,
+        uri,
+        frame,
+        distance,
+        1.0 - distance,
+        dataset,
+        patient,
+        modality,
+        region,
+        tuple(findings),
+        split,
+    )
+
+
+def near_vector(
+    connection: Connection,
+    encoder: StoredEncoder,
+    vector: npt.NDArray[np.float32],
+    n: int,
+    where: Filter,
+    *,
+    warmth: "Warmth | None" = None,
+) -> list[Hit]:
+    """The `n` images nearest to `vector` (dim,), exactly; `VectorError` for a wrong dimension or no direction.
+
+    From memory where `warmth` has the encoder there.
+    """
+    check_n(n)
+    check_vector(encoder, vector)
+    hits = warmth.near_vector(connection, encoder, vector, n, where) if warmth else None
+    if hits is None:
+        hits = _hits(connection, "hits_near_vector", {"vector": vector}, encoder, n, where, warmth)
+    return hits
 
 
 def near_image(
@@ -43,12 +85,21 @@ def near_image(
     where: Filter,
     *,
     exclude_same_patient: bool = False,
+    warmth: "Warmth | None" = None,
 ) -> list[Hit]:
-    """The `n` images nearest to a stored one, which is never among them. `InputError` if it has no vector."""
+    """The `n` images nearest to a stored one, which is never among them. `InputError` if it has no vector.
+
+    From memory where `warmth` has the encoder there.
+    """
+    check_n(n)
     possible = min(max(image_id, 0), _LARGEST_BIGINT)  # ids begin at 1, and none is ever that large
     arguments = {"image_id": possible, "exclude_same_patient": exclude_same_patient}
+    if warmth:
+        hits = warmth.near_image(connection, encoder, possible, n, where, exclude_same_patient=exclude_same_patient)
+        if hits is not None:
+            return hits
     try:
-        return _hits(connection, "hits_near_image", arguments, encoder, n, where)
+        return _hits(connection, "hits_near_image", arguments, encoder, n, where, warmth)
     except psycopg.errors.NoDataFound:
         raise InputError(
             f"image {image_id} has no vector of encoder {encoder.name}: look ids up in medcbir.image, "
@@ -57,24 +108,16 @@ def near_image(
 
 
 def _hits(
-    connection: Connection, name: str, arguments: dict[str, Any], encoder: StoredEncoder, n: int, where: Filter
+    connection: Connection,
+    name: str,
+    arguments: dict[str, Any],
+    encoder: StoredEncoder,
+    n: int,
+    where: Filter,
+    warmth: "Warmth | None",
 ) -> list[Hit]:
-    check_n(n)
+    started = time.perf_counter()
     rows = connection.execute(query(name), arguments | asdict(where) | {"encoder": encoder.name, "n": n}).fetchall()
-    return [
-        Hit(
-            rank,
-            image_id,
-            uri,
-            frame,
-            distance,
-            1.0 - distance,
-            dataset,
-            patient,
-            modality,
-            region,
-            tuple(findings),
-            split,
-        )
-        for rank, image_id, uri, frame, distance, dataset, patient, modality, region, findings, split in rows
-    ]
+    if warmth:
+        warmth.searched_by_sql(encoder, time.perf_counter() - started)
+    return [hit(row) for row in rows]

@@ -152,6 +152,15 @@ embedding = Table(
     postgresql_partition_by="LIST (encoder_id)",
 )
 
+embedding_change = Table(
+    "embedding_change",
+    metadata,
+    Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id, ondelete="CASCADE")),
+    Column("change_id", BigInteger, Identity(always=True)),
+    Column("additive", Boolean, nullable=False, comment="vectors were only added"),
+    PrimaryKeyConstraint("encoder_id", "change_id"),
+)
+
 encode_claim = Table(
     "encode_claim",
     metadata,

@@ -46,6 +46,9 @@ def unit(vectors: npt.NDArray[Any]) -> Vectors:
     return normalised
 
 
+_ID = np.dtype([("fields", ">i2"), ("image_id_bytes", ">i4"), ("image_id", ">i8")])
+
+
 @cache
 def _row(dim: int) -> np.dtype[np.void]:
     return np.dtype(
@@ -80,10 +83,18 @@ def copy_in(connection: Connection, encoder: str, image_ids: npt.NDArray[np.int6
         copy.write(COPY_TRAILER)
 
 
-def copy_out(connection: Connection, encoder: str, dim: int) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
-    """All vectors of an encoder, in storage order, as chunks of image ids (n,) and vectors (n, dim) float32."""
+def copy_out(
+    connection: Connection, encoder: str, dim: int, *, only: npt.NDArray[np.int64] | None = None
+) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+    """All vectors of an encoder, in storage order, as chunks of image ids (n,) and vectors (n, dim) float32.
+
+    Or those of the images `only` (m,), in any order.
+    """
     row = _row(dim)
-    statement = sql.SQL("COPY {} (image_id, v) TO STDOUT (FORMAT binary)").format(partition(encoder))
+    chosen = sql.SQL("") if only is None else sql.SQL(" WHERE image_id = ANY({})").format(sql.Literal(only.tolist()))
+    statement = sql.SQL("COPY (SELECT image_id, v FROM {}{}) TO STDOUT (FORMAT binary)").format(
+        partition(encoder), chosen
+    )
     pending = bytearray()
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         skip = 19  # signature (11), flags (4), header extension length (4)
@@ -99,6 +110,15 @@ def copy_out(connection: Connection, encoder: str, dim: int) -> Iterator[tuple[n
         whole = len(pending) // row.itemsize
         if whole:
             yield _columns(pending, row, whole)
+
+
+def image_ids_of(connection: Connection, encoder: str) -> npt.NDArray[np.int64]:
+    """Ids (n,) of the images that have a vector of the encoder, in no order."""
+    statement = sql.SQL("COPY (SELECT image_id FROM {}) TO STDOUT (FORMAT binary)").format(partition(encoder))
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        answer = b"".join(copy)
+    rows = np.frombuffer(answer[len(COPY_HEADER) : -len(COPY_TRAILER)], dtype=_ID)
+    return rows["image_id"].astype(np.int64)
 
 
 def _columns(buffer: bytearray, row: np.dtype[np.void], count: int) -> tuple[npt.NDArray[np.int64], Vectors]:

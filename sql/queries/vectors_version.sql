@@ -1,18 +1,26 @@
--- What a copy of an encoder's vectors is valid for: how many there are, in which database, and in which row versions.
--- A row version (where it stands, which transaction wrote it) never changes its content; a restored backup has another
--- timeline, a rewritten table another file.
+-- What a copy of an encoder's vectors is valid for: in which database, and after which changes (see embedding_change).
+-- removals are the changes that did more than add vectors. A restored backup has another timeline, a rewritten or
+-- truncated table another file.
 SELECT
-    count(*) AS vectors,
     (
         SELECT concat_ws('/', s.system_identifier, d.oid) FROM pg_control_system() AS s, pg_database AS d
         WHERE d.datname = current_database()
     ) AS database,
     concat_ws(
         '/',
-        (SELECT c.timeline_id FROM pg_control_checkpoint() AS c),
+        (SELECT t.timeline_id FROM pg_control_checkpoint() AS t),
         pg_relation_filenode(%(partition)s::regclass),
         count(*),
-        max(b.image_id),
-        sum(hashint8extended(b.image_id, hash_record_extended(row(b.ctid, b.xmin), 0)))
-    ) AS version
-FROM {partition} AS b;
+        max(c.change_id),
+        sum(hashint8extended(c.change_id, 0))
+    ) AS version,
+    concat_ws(
+        '/',
+        (SELECT t.timeline_id FROM pg_control_checkpoint() AS t),
+        pg_relation_filenode(%(partition)s::regclass),
+        count(*) FILTER (WHERE NOT c.additive),
+        max(c.change_id) FILTER (WHERE NOT c.additive),
+        sum(hashint8extended(c.change_id, 0)) FILTER (WHERE NOT c.additive)
+    ) AS removals
+FROM embedding_change AS c
+WHERE c.encoder_id = %(encoder_id)s
