@@ -25,14 +25,24 @@ def check_n(n: int) -> None:
 
 
 def near_vector(
-    connection: Connection, encoder: StoredEncoder, vector: npt.NDArray[np.float32], n: int, where: Filter
+    connection: Connection,
+    encoder: StoredEncoder,
+    vector: npt.NDArray[np.float32],
+    n: int,
+    where: Filter,
+    *,
+    exclude_pixels: bytes | None = None,
 ) -> list[Hit]:
-    """The `n` images nearest to `vector` (dim,), exactly; `VectorError` for a wrong dimension or no direction."""
+    """The `n` images nearest to `vector` (dim,), exactly, none of them of the digest `exclude_pixels`.
+
+    Raises `VectorError` for a wrong dimension or no direction.
+    """
     if vector.shape != (encoder.dim,):
         raise VectorError(f"encoder {encoder.name} has {encoder.dim} dimensions, the query has shape {vector.shape}")
     if not np.isfinite(vector).all() or not vector.any():
         raise VectorError("the query vector is zero or not finite, so nothing is near it")
-    return _hits(connection, "hits_near_vector", {"vector": vector}, encoder, n, where)
+    arguments = {"vector": vector, "exclude_pixels": exclude_pixels}
+    return _hits(connection, "hits_near_vector", arguments, encoder, n, where)
 
 
 def near_image(
@@ -43,10 +53,15 @@ def near_image(
     where: Filter,
     *,
     exclude_same_patient: bool = False,
+    exclude_duplicates: bool = False,
 ) -> list[Hit]:
     """The `n` images nearest to a stored one, which is never among them. `InputError` if it has no vector."""
     possible = min(max(image_id, 0), _LARGEST_BIGINT)  # ids begin at 1, and none is ever that large
-    arguments = {"image_id": possible, "exclude_same_patient": exclude_same_patient}
+    arguments = {
+        "image_id": possible,
+        "exclude_same_patient": exclude_same_patient,
+        "exclude_duplicates": exclude_duplicates,
+    }
     try:
         return _hits(connection, "hits_near_image", arguments, encoder, n, where)
     except psycopg.errors.NoDataFound:
