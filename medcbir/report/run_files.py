@@ -30,8 +30,9 @@ def export_run(connection: Connection, run: Run, file: Path) -> list[Path]:
     """Write the hits of `run` as the suffix of `file` says; return the files.
 
     `.parquet`: a row per hit with query_id, query_uri, rank, image_id, hit_uri, distance, relevant (null where
-    the query has no single label). `.csv`: the published knn.csv, column `query`, then `1` to N, of uris. `.trec`: a TREC run of
-    the labelled queries, and beside it, as `.qrels`, whether each of these hits is relevant; images go by image_id.
+    the query has no single label). `.csv`: the published knn.csv, column `query`, then `1` to N, of uris. `.trec`: a
+    TREC run of the labelled queries, and beside it, as `.qrels`, whether each of these hits is relevant; images go by
+    image_id.
     Raises `InputError` for another suffix.
     """
     writers = {".parquet": _parquet, ".csv": _knn_csv, ".trec": _trec}

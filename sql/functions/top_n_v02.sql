@@ -1,7 +1,8 @@
 -- top_n: the n images nearest to a vector among those that one encoder has encoded, exactly.
 -- distance is pgvector's cosine distance (query <=> v), in [0, 2]; order is (distance, image_id), so it never varies.
 -- Arguments left NULL restrict nothing. exclude_patient leaves out all images of one patient; images whose patient is
--- not known stay. exclude_pixels leaves out images of this pixel_sha256; images without decoded pixels stay. Raises for an unknown encoder, a query of another dimension, a zero query, and n < 1.
+-- not known stay. exclude_pixels leaves out images of this pixel_sha256; images without decoded
+-- pixels stay. Raises for an unknown encoder, a query of another dimension, a zero query, and n < 1.
 -- Index scans are off inside: an approximate index cannot answer an exact question. The planner thinks a distance
 -- cheap; parallel costs are set so that it does share a large scan between workers.
 CREATE FUNCTION top_n(

@@ -1,6 +1,7 @@
 -- Who takes part in a run, for the length of its transaction: images that have a vector and match the filter, with
 -- their patient, class and picture: the image kept of all with the same decoded pixels where duplicates are excluded,
--- else the image itself. A query never retrieves its own picture. Images with several labels stay out (Denner et al. 2024, section 2.1); those without a
+-- else the image itself. A query never retrieves its own picture.
+-- Images with several labels stay out (Denner et al. 2024, section 2.1); those without a
 -- label take part and are relevant to nothing.
 CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS
 SELECT

@@ -5,15 +5,15 @@ SELECT
     i.uri,
     q.label_id IS NOT NULL AS labelled,
     q.hit_ids,
-    ARRAY(
+    array(
         SELECT h.uri
         FROM unnest(q.hit_ids) WITH ORDINALITY AS t (image_id, rank)
         LEFT JOIN image AS h ON h.image_id = t.image_id
         ORDER BY t.rank
     ) AS hit_uris,
     q.hit_distances,
-    ARRAY(
-        SELECT t.label_id IS NOT DISTINCT FROM q.label_id
+    array(
+        SELECT coalesce(t.label_id = q.label_id, FALSE)
         FROM unnest(q.hit_label_ids) WITH ORDINALITY AS t (label_id, rank)
         ORDER BY t.rank
     ) AS relevant

@@ -1,7 +1,7 @@
 -- duplicate_image: images whose decoded pixels equal those of another, one row per image that is not the first of them.
 -- The rule, which stands here alone: of images with equal pixels the first is kept, in the order test, val, train, no
--- split, then image_id. So no query is lost, and mending a leak takes an image from the training set, not from the test.
--- kept_image_id is that first one, rank the place after it (2, 3, ...). Nothing is removed: queries leave them out by it.
+-- split, then image_id. So no query is lost, and mending a leak takes an image from the training set.
+-- kept_image_id is that first one, rank the place after it (2 on). Nothing is removed: this view leaves them out.
 -- leaks: both have a split, and not the same. Images without decoded pixels are compared with none.
 CREATE VIEW duplicate_image AS
 SELECT

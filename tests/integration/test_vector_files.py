@@ -1,4 +1,4 @@
-"""Vectors and runs in and out of the database as files: bit for bit, hostile ones refused, the published ones to P@N."""
+"""Vectors and runs in and out of the database as files: bit for bit, hostile ones refused, published ones to P@N."""
 
 import subprocess
 import sys
