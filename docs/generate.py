@@ -75,7 +75,8 @@ def model_page() -> str:
 
 def _objects(folder: str) -> str:
     files = sorted((packaged_folder("sql") / folder).glob("*.sql"))
-    return "\n".join(f"- `{file.stem.rpartition('_v')[0]}`: {_purpose(file)}" for file in files)
+    newest = {file.stem.rpartition("_v")[0]: file for file in files}
+    return "\n".join(f"- `{name}`: {_purpose(file)}" for name, file in newest.items())
 
 
 def _entity(table: Table) -> Iterator[str]:

@@ -145,7 +145,9 @@ class Database:
         specs = self._specs(encoder if encode and not metadata_only else ())
         options = self._options(name, label_from, split, root, metadata_only, modality, since)
         manifest = place.name if isinstance(place, Path) and limit is None else None
-        return self._fill(islice(source.read(place, options), limit), specs, device, manifest, progress)
+        report = self._fill(islice(source.read(place, options), limit), specs, device, manifest, progress)
+        ((duplicates, leaks),) = self.query(read_query("count_duplicates"))
+        return replace(report, duplicates=duplicates, leaks=leaks)
 
     def watch(
         self,
@@ -344,11 +346,29 @@ class Database:
             )
 
     def import_vectors(self, path: str | Path, *, encoder: str) -> ImportReport:
-        """Store vectors made elsewhere (a .npz of arrays `uri` and `vector`) under an encoder of this name."""
+        """Store vectors made elsewhere (`uri` and `vector` as .npz, Parquet or HDF5) under an encoder of this name."""
         from medcbir.ingest.imported import import_vectors
 
         with self._open(may_install=True) as connection:
             return import_vectors(connection, Path(path), encoder)
+
+    def export_vectors(
+        self, path: str | Path, *, encoder: str = DEFAULT, dataset: str | None = None, split: Split | None = None
+    ) -> int:
+        """Write an encoder's vectors to a .npz, .parquet, .h5 or .hdf5 for `import_vectors`; return how many."""
+        from medcbir.store.exported import export_vectors
+
+        with self._open() as connection:
+            where = Filter(dataset=dataset, split=split)
+            return export_vectors(connection, find_encoder(connection, encoder), Path(path), where)
+
+    def export_run(self, run: Run | str | None, path: str | Path) -> list[Path]:
+        """Write a run's hits (the newest's for None) as .parquet, .csv (the published knn.csv) or .trec with .qrels."""
+        from medcbir.report.run_files import export_run
+
+        run = run if isinstance(run, Run) else self.run(run)
+        with self._open() as connection:
+            return export_run(connection, run, Path(path))
 
     def search(
         self,
@@ -360,15 +380,18 @@ class Database:
         n: int = 10,
         where: Filter | None = None,
         exclude_same_patient: bool = False,
+        exclude_duplicates: bool = False,
         device: Device = "auto",
     ) -> list[Hit]:
         """The `n` catalogued images nearest to a picture, a catalogued image, or a vector, by exact cosine distance.
 
         Give one of `image` (a file, or pixels (H, W) or (H, W, 3) uint8), `image_id`, and `vector` (dim,), which need
         not be normalised. `exclude_same_patient` needs `image_id`: the patient of a loose picture is not known.
+        `exclude_duplicates` leaves out images whose decoded pixels equal the query's, and needs a query with pixels.
         """
         import numpy as np
 
+        from medcbir.pixels import pixel_sha256
         from medcbir.retrieval import search
         from medcbir.store.vectors import unit
 
@@ -376,18 +399,20 @@ class Database:
             raise InputError("a search needs one of an image file, an image id and a vector")
         if exclude_same_patient and image_id is None:
             raise InputError("to exclude the query's patient, search by image id: a file's patient is not known")
+        if exclude_duplicates and vector is not None:
+            raise InputError("to exclude the query's duplicates, search by image or image id: a vector has no pixels")
         where = where or Filter()
         with self._open() as connection:
             if image_id is not None:
-                stored = find_encoder(connection, encoder)
                 return search.near_image(
                     connection,
-                    stored,
+                    find_encoder(connection, encoder),
                     image_id,
                     n,
                     where,
                     exclude_same_patient=exclude_same_patient,
                     warmth=self._warmth,
+                    exclude_duplicates=exclude_duplicates,
                 )
             if vector is not None:
                 stored = find_encoder(connection, encoder)
@@ -399,7 +424,8 @@ class Database:
             spec, stored = self._encoder_of_stored(connection, encoder)
             pixels = image if isinstance(image, np.ndarray) else self.read_image(image)
             encoded = self._model(spec, device).encode(prepare(pixels, spec.pixels)[None])
-            return search.near_vector(connection, stored, encoded[0], n, where, warmth=self._warmth)
+            own = pixel_sha256(pixels) if exclude_duplicates else None
+            return search.near_vector(connection, stored, encoded[0], n, where, exclude_pixels=own, warmth=self._warmth)
 
     def warm(self, encoder: str = DEFAULT) -> None:
         """Load an encoder's vectors into memory, so that its searches need not read them from the database.
@@ -431,6 +457,7 @@ class Database:
         queries: "Split | Filter | None" = "test",
         index: "Split | Filter | None" = "train",
         exclude_same_patient: bool = True,
+        exclude_duplicates: bool = False,
         engine: str = "auto",
         name: str | None = None,
         progress: Progress | None = None,
@@ -438,7 +465,8 @@ class Database:
         """Retrieve the `n` nearest index images of every query and store them as a run, for `evaluate` and SQL.
 
         `queries` and `index` are splits, filters, or None for all images. A query never retrieves itself, nor, by
-        default, another image of its patient; images with several labels take no part (Denner et al. 2024). `engine` is
+        default, another image of its patient, nor, with `exclude_duplicates`, one whose decoded pixels equal its own;
+        images with several labels take no part (Denner et al. 2024). `engine` is
         pgvector (a statement per query), blocked (matrix products; the same hits) or auto, by the size of the work.
         """
         from medcbir.retrieval import run
@@ -451,6 +479,7 @@ class Database:
                 queries=_as_filter(queries),
                 index=_as_filter(index),
                 exclude_same_patient=exclude_same_patient,
+                exclude_duplicates=exclude_duplicates,
                 engine=engine,
                 name=name,
                 cache_dir=self.settings.data_dir / "cache",

@@ -135,6 +135,7 @@ class Run:
     index: int
     seconds: float
     exclude_same_patient: bool
+    exclude_duplicates: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,9 @@ class IngestReport:
 
     `ignored` counts files that hold no image; they are listed in table `rejected` with their reason, as the others
     are; `first_rejected` has the first few. `encoded` has a report per encoder. `seconds` is wall time without the
-    encoding.
+    encoding. `duplicates` counts the images of the whole catalogue whose decoded pixels equal those of another, the one
+    kept, and `leaks` those of them that stand in another split than it (view `duplicate_image`); None where they were
+    not counted: by `watch` and `receive`.
     """
 
     added: int
@@ -215,6 +218,8 @@ class IngestReport:
     interrupted: bool = False
     first_rejected: tuple[Rejection, ...] = ()
     encoded: tuple[EncodeReport, ...] = ()
+    duplicates: int | None = None
+    leaks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

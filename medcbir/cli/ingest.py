@@ -122,6 +122,14 @@ def summary(report: "IngestReport") -> list[str]:
             f"{each.seconds:.1f} s"
             for each in report.encoded
         ),
+        *(
+            [
+                f"exact duplicates in the catalogue: {report.duplicates}, {report.leaks} of them across splits "
+                "(`medcbir duplicates` lists them)"
+            ]
+            if report.duplicates
+            else []
+        ),
     ]
 
 

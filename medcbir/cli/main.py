@@ -27,6 +27,7 @@ _COMMANDS = {
     "ingest": "medcbir.cli.ingest:ingest",
     "receive": "medcbir.cli.receive:receive",
     "retrieve": "medcbir.cli.retrieve:retrieve",
+    "runs": "medcbir.cli.runs:group",
     "search": "medcbir.cli.search:search",
     "vectors": "medcbir.cli.vectors:group",
     "watch": "medcbir.cli.watch:watch",

@@ -25,6 +25,12 @@ _CHOICE = click.Choice(["train", "val", "test", "all"])
     help="Leave out other images of the query's patient.",
 )
 @click.option(
+    "--exclude-duplicates/--no-exclude-duplicates",
+    default=False,
+    show_default=True,
+    help="Leave out images whose decoded pixels equal the query's.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["auto", "pgvector", "blocked"]),
     default="auto",
@@ -41,6 +47,7 @@ def retrieve(
     queries: str,
     index: str,
     exclude_same_patient: bool,
+    exclude_duplicates: bool,
     engine: str,
     name: str | None,
     output: str,
@@ -60,6 +67,7 @@ def retrieve(
             queries=Filter(split=None if queries == "all" else queries),  # type: ignore[arg-type]
             index=Filter(split=None if index == "all" else index),  # type: ignore[arg-type]
             exclude_same_patient=exclude_same_patient,
+            exclude_duplicates=exclude_duplicates,
             engine=engine,
             name=name,
             progress=shown,
@@ -69,5 +77,6 @@ def retrieve(
     else:
         click.echo(
             f"run {run.name}: top {run.n} of {run.queries} queries among {run.index} images by {run.encoder}, "
-            f"same patient {'excluded' if run.exclude_same_patient else 'included'}, {run.seconds:.1f} s"
+            f"same patient {'excluded' if run.exclude_same_patient else 'included'}, "
+            f"duplicates {'excluded' if run.exclude_duplicates else 'included'}, {run.seconds:.1f} s"
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--dataset", metavar="NAME", help="Only images of this dataset.")
 @click.option("--split", type=SPLITS, help="Only images of this split.")
 @click.option("--exclude-same-patient", is_flag=True, help="Leave out other images of the query's patient (with --id).")
+@click.option("--exclude-duplicates", is_flag=True, help="Leave out images whose decoded pixels equal the query's.")
 @device
 @output_format("table", "json", "csv")
 @click.option(
@@ -40,6 +41,7 @@ def search(
     dataset: str | None,
     split: "Split | None",
     exclude_same_patient: bool,
+    exclude_duplicates: bool,
     device: "Device",
     output: str,
     save: Path | None,
@@ -55,6 +57,7 @@ def search(
         n=n,
         where=Filter(dataset=dataset, modality=modality, region=region, split=split),
         exclude_same_patient=exclude_same_patient,
+        exclude_duplicates=exclude_duplicates,
         device=device,
     )
     query = {"id": image_id} if image is None else {"image": str(image)}

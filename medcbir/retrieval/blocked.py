@@ -360,7 +360,8 @@ def _measured(task: Task, sifted: Sifted, batch: range) -> tuple[list[Hits], int
 def _by_statement(task: Task, positions: Ids) -> dict[int, Hits]:
     """Hits of the queries at `positions` (p,) by the pgvector engine."""
     queries = task.queries
-    chosen = ImageSet(queries.image_ids[positions], queries.patient_ids[positions], queries.label_ids[positions])
+    columns = (queries.image_ids, queries.patient_ids, queries.label_ids, queries.picture_ids)
+    chosen = ImageSet(*(column[positions] for column in columns))
     return {
         int(positions[number]): (int(positions[number]), image_ids, found)
         for number, image_ids, found in pgvector(replace(task, queries=chosen))

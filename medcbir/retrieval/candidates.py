@@ -67,7 +67,7 @@ def _score(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Who may not be retrieved: the query itself and, where asked for, other images of its patient, if it is known."""
+    """Who may not be retrieved: the query's own picture and, where asked for, its patient's, if that is known."""
 
     queries: ImageSet
     index: ImageSet
@@ -75,7 +75,7 @@ class Exclusion:
 
     def __call__(self, queries: npt.NDArray[np.integer], images: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         """Which pairs of positions are excluded; the arrays broadcast."""
-        excluded: npt.NDArray[np.bool_] = self.queries.image_ids[queries] == self.index.image_ids[images]
+        excluded: npt.NDArray[np.bool_] = self.queries.picture_ids[queries] == self.index.picture_ids[images]
         if self.same_patient:
             patients = self.queries.patient_ids[queries]
             excluded |= (patients == self.index.patient_ids[images]) & (patients > 0)

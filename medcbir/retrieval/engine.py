@@ -19,11 +19,15 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """Images that take part in a run, sorted by id: ids (n,), patients (n,) and classes (n,), 0 for none."""
+    """Images that take part in a run, sorted by id: ids (n,), patients (n,) and classes (n,), 0 for none.
+
+    A query never retrieves an image of its own picture (n,): itself, and its exact duplicates where those are excluded.
+    """
 
     image_ids: Ids
     patient_ids: Ids
     label_ids: Ids
+    picture_ids: Ids
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -61,10 +65,16 @@ def pgvector(task: Task) -> Iterator[Hits]:
         "SET LOCAL work_mem = '128MB'"  # the set of index images is then hashed, not the vectors
     )
     patients = task.queries.patient_ids if task.exclude_same_patient else np.zeros_like(task.queries.patient_ids)
-    for position, (query_id, patient_id) in enumerate(zip(task.queries.image_ids, patients, strict=True)):
+    members = zip(task.queries.image_ids, patients, task.queries.picture_ids, strict=True)
+    for position, (query_id, patient_id, picture_id) in enumerate(members):
         rows = task.connection.execute(
             statement,
-            {"query_id": int(query_id), "patient_id": int(patient_id) or None, "n": task.n},
+            {
+                "query_id": int(query_id),
+                "patient_id": int(patient_id) or None,
+                "picture_id": int(picture_id),
+                "n": task.n,
+            },
             prepare=True,
         ).fetchall()
         yield (

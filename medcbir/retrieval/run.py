@@ -26,7 +26,7 @@ _RUN_COLUMNS = """
 SELECT
     r.run_id, r.name, e.name, r.n, r.engine, r.query_count,
     (SELECT count(q.label_id) FROM run_query AS q WHERE q.run_id = r.run_id),
-    r.index_count, r.seconds, r.exclude_same_patient
+    r.index_count, r.seconds, r.exclude_same_patient, r.exclude_duplicates
 FROM run AS r INNER JOIN encoder AS e ON e.encoder_id = r.encoder_id
 """
 
@@ -35,7 +35,7 @@ _MEMBER = np.dtype(
         ("fields", ">i2"),
         *(
             (name + part, form)
-            for name in ("image_id", "patient_id", "label_id")
+            for name in ("image_id", "patient_id", "label_id", "picture_id")
             for part, form in (("_bytes", ">i4"), ("", ">i8"))
         ),
     ]
@@ -66,6 +66,7 @@ def retrieve(
     queries: Filter,
     index: Filter,
     exclude_same_patient: bool,
+    exclude_duplicates: bool,
     engine: str,
     name: str | None,
     cache_dir: Path,
@@ -86,8 +87,8 @@ def retrieve(
     started = time.perf_counter()
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        query_set = _image_set(connection, "run_queries", encoder, queries)
-        index_set = _image_set(connection, "run_index", encoder, index)
+        query_set = _image_set(connection, "run_queries", encoder, queries, exclude_duplicates=exclude_duplicates)
+        index_set = _image_set(connection, "run_index", encoder, index, exclude_duplicates=exclude_duplicates)
         _require_images(encoder, "queries", queries, query_set)
         _require_images(encoder, "index", index, index_set)
         chosen = choose(len(query_set), len(index_set)) if engine == "auto" else engine
@@ -100,6 +101,7 @@ def retrieve(
             query_filter=Jsonb(_given(queries)),
             index_filter=Jsonb(_given(index)),
             exclude_same_patient=exclude_same_patient,
+            exclude_duplicates=exclude_duplicates,
             query_count=len(query_set),
             index_count=len(index_set),
         )
@@ -118,18 +120,20 @@ def retrieve(
 
 
 def count_relevant(queries: ImageSet, index: ImageSet, *, exclude_same_patient: bool) -> Ids:
-    """Index images of each query's class that it may retrieve (q,): not itself, nor, if excluded, its patient's."""
-    counts = _count_equal(queries.label_ids[:, None], index.label_ids[:, None])
-    if exclude_same_patient:
-        known = queries.patient_ids > 0
-        pairs = _count_equal(
-            np.stack([queries.label_ids, queries.patient_ids], axis=1),
-            np.stack([index.label_ids, index.patient_ids], axis=1),
+    """Index images of each query's class that it may retrieve (q,): not its picture, nor, if excluded, patient."""
+
+    def equal(*columns: str) -> Ids:
+        """How many index images have the query's class and the same in these columns."""
+        wanted, among = (
+            np.stack([images.label_ids, *(getattr(images, column) for column in columns)], axis=1)
+            for images in (queries, index)
         )
-        itself = np.where(known, 0, np.isin(queries.image_ids, index.image_ids))
-        counts = counts - np.where(known, pairs, 0) - itself
-    else:
-        counts = counts - np.isin(queries.image_ids, index.image_ids)
+        return _count_equal(wanted, among)
+
+    counts = equal() - equal("picture_ids")
+    if exclude_same_patient:
+        of_patient = equal("patient_ids") - equal("patient_ids", "picture_ids")
+        counts = counts - np.where(queries.patient_ids > 0, of_patient, 0)
     return np.where(queries.label_ids > 0, counts, 0).astype(np.int64)
 
 
@@ -140,19 +144,21 @@ def _count_equal(wanted: Ids, among: Ids) -> Ids:
     return counts[inverse[len(among) :]]
 
 
-def _image_set(connection: Connection, table: str, encoder: StoredEncoder, where: Filter) -> ImageSet:
+def _image_set(
+    connection: Connection, table: str, encoder: StoredEncoder, where: Filter, *, exclude_duplicates: bool
+) -> ImageSet:
     statement = sql.SQL(query("create_run_sets")).format(table=sql.Identifier(table), partition=partition(encoder.name))
     client = psycopg.ClientCursor(connection)  # a utility statement takes no server-side parameters
-    client.execute(statement, asdict(where))
+    client.execute(statement, asdict(where) | {"exclude_duplicates": exclude_duplicates})
     client.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
     members = sql.SQL(
-        "COPY (SELECT image_id, coalesce(patient_id, 0), coalesce(label_id, 0)::bigint FROM {} ORDER BY image_id) "
-        "TO STDOUT (FORMAT binary)"
+        "COPY (SELECT image_id, coalesce(patient_id, 0), coalesce(label_id, 0)::bigint, picture_id FROM {} "
+        "ORDER BY image_id) TO STDOUT (FORMAT binary)"
     ).format(sql.Identifier(table))
     with connection.cursor() as cursor, cursor.copy(members) as copy:
         answer = b"".join(copy)
     rows = np.frombuffer(answer[len(COPY_HEADER) : -len(COPY_TRAILER)], dtype=_MEMBER)
-    return ImageSet(*(rows[name].astype(np.int64) for name in ("image_id", "patient_id", "label_id")))
+    return ImageSet(*(rows[name].astype(np.int64) for name in ("image_id", "patient_id", "label_id", "picture_id")))
 
 
 def _given(where: Filter) -> dict[str, str]:

@@ -63,17 +63,21 @@ def near_vector(
     n: int,
     where: Filter,
     *,
+    exclude_pixels: bytes | None = None,
     warmth: "Warmth | None" = None,
 ) -> list[Hit]:
-    """The `n` images nearest to `vector` (dim,), exactly; `VectorError` for a wrong dimension or no direction.
+    """The `n` images nearest to `vector` (dim,), exactly, none of them of the digest `exclude_pixels`.
 
-    From memory where `warmth` has the encoder there.
+    From memory where `warmth` has the encoder there. Raises `VectorError` for a wrong dimension or no direction.
     """
     check_n(n)
     check_vector(encoder, vector)
-    hits = warmth.near_vector(connection, encoder, vector, n, where) if warmth else None
+    hits = None
+    if warmth:
+        hits = warmth.near_vector(connection, encoder, vector, n, where, exclude_pixels=exclude_pixels)
     if hits is None:
-        hits = _hits(connection, "hits_near_vector", {"vector": vector}, encoder, n, where, warmth)
+        arguments = {"vector": vector, "exclude_pixels": exclude_pixels}
+        hits = _hits(connection, "hits_near_vector", arguments, encoder, n, where, warmth)
     return hits
 
 
@@ -85,6 +89,7 @@ def near_image(
     where: Filter,
     *,
     exclude_same_patient: bool = False,
+    exclude_duplicates: bool = False,
     warmth: "Warmth | None" = None,
 ) -> list[Hit]:
     """The `n` images nearest to a stored one, which is never among them. `InputError` if it has no vector.
@@ -93,13 +98,13 @@ def near_image(
     """
     check_n(n)
     possible = min(max(image_id, 0), _LARGEST_BIGINT)  # ids begin at 1, and none is ever that large
-    arguments = {"image_id": possible, "exclude_same_patient": exclude_same_patient}
+    arguments = {"exclude_same_patient": exclude_same_patient, "exclude_duplicates": exclude_duplicates}
     if warmth:
-        hits = warmth.near_image(connection, encoder, possible, n, where, exclude_same_patient=exclude_same_patient)
+        hits = warmth.near_image(connection, encoder, possible, n, where, **arguments)
         if hits is not None:
             return hits
     try:
-        return _hits(connection, "hits_near_image", arguments, encoder, n, where, warmth)
+        return _hits(connection, "hits_near_image", arguments | {"image_id": possible}, encoder, n, where, warmth)
     except psycopg.errors.NoDataFound:
         raise InputError(
             f"image {image_id} has no vector of encoder {encoder.name}: look ids up in medcbir.image, "

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _SLOW = 0.02  # seconds from which a search by SQL is worth replacing
 
-Query = tuple[npt.NDArray[np.float32], int | None, int | None]
-"""A vector (dim,), the image that may not be found, the patient whose images may not."""
+Query = tuple[npt.NDArray[np.float32], dict[str, object]]
+"""A vector (dim,), and what may not be found: `exclude_image`, `exclude_patient`, `exclude_pixels`, or None."""
 
 
 class Warmth:
@@ -67,10 +67,22 @@ class Warmth:
                 self._load_beside(encoder)
 
     def near_vector(
-        self, connection: Connection, encoder: StoredEncoder, vector: npt.NDArray[np.float32], n: int, where: Filter
+        self,
+        connection: Connection,
+        encoder: StoredEncoder,
+        vector: npt.NDArray[np.float32],
+        n: int,
+        where: Filter,
+        *,
+        exclude_pixels: bytes | None,
     ) -> list[Hit] | None:
         """What `search.near_vector` answers; None where that has to."""
-        return self._near(connection, encoder, n, where, lambda: (vector, None, None))
+        excluded: dict[str, object] = {
+            "exclude_image": None,
+            "exclude_patient": None,
+            "exclude_pixels": exclude_pixels,
+        }
+        return self._near(connection, encoder, n, where, lambda: (vector, excluded))
 
     def near_image(
         self,
@@ -80,19 +92,25 @@ class Warmth:
         n: int,
         where: Filter,
         *,
-        exclude_same_patient: bool = False,
+        exclude_same_patient: bool,
+        exclude_duplicates: bool,
     ) -> list[Hit] | None:
         """What `search.near_image` answers; None where that has to."""
 
         def find() -> Query | None:
             statement = sql.SQL(
-                "SELECT b.v::real[], i.patient_id FROM {} AS b INNER JOIN image AS i ON i.image_id = b.image_id "
-                "WHERE b.image_id = %s"
+                "SELECT b.v::real[], i.patient_id, i.pixel_sha256 FROM {} AS b "
+                "INNER JOIN image AS i ON i.image_id = b.image_id WHERE b.image_id = %s"
             ).format(partition(encoder.name))
             row = connection.execute(statement, (image_id,)).fetchone()
             if row is None:
                 return None
-            return np.array(row[0], np.float32), image_id, row[1] if exclude_same_patient else None
+            vector, patient, pixels = row
+            return np.array(vector, np.float32), {
+                "exclude_image": image_id,
+                "exclude_patient": patient if exclude_same_patient else None,
+                "exclude_pixels": pixels if exclude_duplicates else None,
+            }
 
         return self._near(connection, encoder, n, where, find)
 
@@ -118,10 +136,9 @@ class Warmth:
             if now is None or found is None or len(now) == 0:
                 return None
             self._indexes[encoder.encoder_id] = now
-            vector, exclude_image, exclude_patient = found
-            restrictions = asdict(where) | {"exclude_image": exclude_image, "exclude_patient": exclude_patient}
-            restricted = exclude_patient is not None or where != Filter()
-            return hits_of(connection, now, vector, n, restrictions, 8 * n + 32 if restricted else n + 1)
+            vector, excluded = found
+            most_pass = where == Filter() and excluded["exclude_patient"] is excluded["exclude_pixels"] is None
+            return hits_of(connection, now, vector, n, asdict(where) | excluded, n + 1 if most_pass else 8 * n + 32)
 
     def _load_beside(self, encoder: StoredEncoder) -> None:
         if self._closed or (self._loading is not None and self._loading.is_alive()):

@@ -186,6 +186,7 @@ run = Table(
     Column("seconds", Double, nullable=False),
     Column("certificate", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     _now("created_at"),
+    Column("exclude_duplicates", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("n >= 1", name="n"),
 )
 

@@ -19,6 +19,7 @@ from medcbir.types import Vectors
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 _ROWS_PER_CHUNK = 4096
+_ROUNDING = 2.0**-23  # of a unit vector's norm by float32: half a unit in the last place of each component, and slack
 
 
 def partition(encoder: str) -> sql.Identifier:
@@ -29,6 +30,7 @@ def partition(encoder: str) -> sql.Identifier:
 def unit(vectors: npt.NDArray[Any]) -> Vectors:
     """Rows of `vectors` (n, dim) scaled to unit L2 norm in float64, as float32.
 
+    A float32 row whose norm is 1 to within float32's rounding stays bit for bit, so scaling again changes nothing.
     Raises `VectorError` for a zero or non-finite row, naming the first.
     """
     wide = np.asarray(vectors, dtype=np.float64)
@@ -42,7 +44,12 @@ def unit(vectors: npt.NDArray[Any]) -> Vectors:
             f"{wrong.size} of {len(wide)} vectors cannot be normalised; the first, row {wrong[0]}, is {what}"
         )
     wide = wide / scale[:, None]  # squares of tiny or huge components would leave the range of floats
-    normalised: Vectors = (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    normalised: Vectors = (wide / norms).astype(np.float32)
+    given = np.asarray(vectors)
+    if given.dtype == np.float32:
+        already = np.abs(norms * scale[:, None] - 1)[:, 0] <= _ROUNDING
+        normalised[already] = given[already]
     return normalised
 
 

@@ -30,6 +30,7 @@ chosen AS MATERIALIZED (
         AND (%(split)s::text IS NULL OR i.split = %(split)s)
         AND (%(exclude_image)s::bigint IS NULL OR i.image_id <> %(exclude_image)s)
         AND (%(exclude_patient)s::bigint IS NULL OR i.patient_id IS DISTINCT FROM %(exclude_patient)s)
+        AND (%(exclude_pixels)s::bytea IS NULL OR i.pixel_sha256 IS DISTINCT FROM %(exclude_pixels)s)
     ORDER BY c.place
     LIMIT %(n)s
 )

@@ -20,7 +20,8 @@ FROM
         modality => %(modality)s,
         region => %(region)s,
         split => %(split)s,
-        exclude_same_patient => %(exclude_same_patient)s
+        exclude_same_patient => %(exclude_same_patient)s,
+        exclude_duplicates => %(exclude_duplicates)s
     ) AS t
 INNER JOIN image_vectors AS v ON v.image_id = t.image_id
 ORDER BY t.rank;

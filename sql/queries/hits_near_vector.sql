@@ -19,7 +19,8 @@ FROM
         dataset => %(dataset)s,
         modality => %(modality)s,
         region => %(region)s,
-        split => %(split)s
+        split => %(split)s,
+        exclude_pixels => %(exclude_pixels)s
     ) AS t
 INNER JOIN image_vectors AS v ON v.image_id = t.image_id
 ORDER BY t.rank;

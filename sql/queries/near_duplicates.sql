@@ -8,7 +8,7 @@ SELECT
     i.frame,
     d.name AS dataset,
     i.split,
-    (q.split IS DISTINCT FROM i.split) AS leaks,
+    coalesce(q.split <> i.split, FALSE) AS leaks,
     h.distance
 FROM hit AS h
 INNER JOIN image AS q ON q.image_id = h.query_id

@@ -5,7 +5,7 @@ SELECT
 FROM {partition} AS b
 INNER JOIN run_index AS x ON x.image_id = b.image_id
 WHERE
-    b.image_id <> %(query_id)s
+    x.picture_id <> %(picture_id)s
     AND (%(patient_id)s::bigint IS NULL OR x.patient_id IS DISTINCT FROM %(patient_id)s)
 ORDER BY distance, b.image_id
 LIMIT %(n)s;

@@ -324,8 +324,9 @@ def test_watch_ingests_what_is_new_and_outlives_the_pacs(
 class Receiver:
     """`medcbir receive` on a port of its own."""
 
-    def __init__(self, start: StartMedcbir, place: dict[str, object], *options: object) -> None:
-        self.process = start("receive", "--port", 0, "--no-encode", *options, **place)
+    def __init__(self, start: StartMedcbir, place: dict[str, object], *options: object, encode: bool = False) -> None:
+        only_catalogue = () if encode else ("--no-encode",)
+        self.process = start("receive", "--port", 0, *only_catalogue, *options, **place)
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
         found = re.match(r"listening on 127\.0\.0\.1 port (\d+) as MEDCBIR", line)
@@ -402,3 +403,55 @@ def test_a_full_store_is_out_of_resources(
     receiver.end(signal.SIGINT)
     kept = sum(file.stat().st_size for file in stored(place))
     assert 9 * size < kept <= 10 * size
+
+
+def test_a_receiver_outlives_its_database_and_encodes_what_came_meanwhile(
+    instances: Path, tmp_path: Path, start_medcbir: StartMedcbir, run_medcbir: RunMedcbir
+) -> None:
+    """The embedded server stops under it: acknowledged instances are kept, then catalogued and encoded, each once."""
+    place: dict[str, object] = {"MEDCBIR_DATA_DIR": tmp_path / "data"}
+    receiver = Receiver(start_medcbir, place, encode=True)
+    try:
+        parts = [tmp_path / "before", tmp_path / "during"]
+        for number, part in enumerate(parts):
+            part.mkdir()
+            for file in sorted(instances.glob(f"{number:02d}-*.dcm")):
+                shutil.copy(file, part)
+        url = run_medcbir("db", "url", **place).stdout.strip()
+        encoded = "SELECT count(*) FROM embedding"
+        assert acknowledged(push(receiver.port, parts[0], called="MEDCBIR")) == PER_STUDY
+        wait_until(lambda: ask(url, "SELECT count(*) FROM image") == [(PER_STUDY,)], seconds=90)
+        wait_until(lambda: ask(url, encoded) == [(PER_STUDY,)], seconds=90)
+
+        assert run_medcbir("db", "stop", **place).returncode == 0
+        assert acknowledged(push(receiver.port, parts[1], called="MEDCBIR")) == PER_STUDY
+        assert receiver.process.stderr is not None
+        assert "waiting: " in receiver.process.stderr.readline()
+        assert len(list((tmp_path / "data" / "pacs" / "incoming").iterdir())) == PER_STUDY
+
+        assert run_medcbir("db", "start", **place).returncode == 0
+        assert "going on" in receiver.process.stderr.readline()
+        wait_until(lambda: ask(url, encoded) == [(2 * PER_STUDY,)], seconds=90)
+        assert instances_of(url) == sorted(uid for part in parts for uid in uids_in(part))
+        assert ask(url, "SELECT count(*), count(DISTINCT image_id) FROM embedding") == [(2 * PER_STUDY, 2 * PER_STUDY)]
+    finally:
+        receiver.end(signal.SIGINT)
+        run_medcbir("db", "stop", **place)
+    assert receiver.process.returncode == 0
+
+
+def test_watch_encodes_what_it_brings(
+    orthanc: Orthanc, place: dict[str, object], start_medcbir: StartMedcbir, database_url: str
+) -> None:
+    process = start_medcbir("watch", orthanc.url, "--every", 1, "--since", "2026-03-12", **place)
+    try:
+        assert process.stdout is not None
+        assert f"catalogue: {PER_STUDY} images added" in process.stdout.readline()
+        assert f"encoder efficientnet_lite0: {PER_STUDY} images encoded, 0 failed" in process.stdout.readline()
+        assert ask(database_url, "SELECT count(efficientnet_lite0), count(*) FROM image_vectors") == [(PER_STUDY,) * 2]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert PASSWORD not in stderr
+    assert AUTHORIZATION.split()[1] not in stderr

@@ -22,7 +22,7 @@ def test_nth_best_is_that_of_a_sorted_list(pairs: list[tuple[int, float]], n: in
 
 def test_an_unknown_patient_excludes_nobody_but_the_query_itself() -> None:
     def images(ids: list[int], patients: list[int]) -> ImageSet:
-        return ImageSet(np.array(ids), np.array(patients), np.zeros(len(ids), np.int64))
+        return ImageSet(np.array(ids), np.array(patients), np.zeros(len(ids), np.int64), np.array(ids))
 
     queries, index = images([1, 2], [0, 7]), images([1, 2, 3, 4], [0, 7, 7, 0])
     grid = np.arange(2)[:, None], np.arange(4)
