@@ -319,4 +319,4 @@ def test_metrics_become_a_frame(db: medcbir.Database) -> None:
     store(db, {1: (1, 1, [1, 2])}, 2)
     rows = db.evaluate(n=[2])
     pandas, polars = medcbir.frame(rows), medcbir.frame(rows, "polars")
-    assert pandas["value"].tolist() == polars["value"].to_list() == [m.value for m in rows] == [0.5, 1.0, 0.5, 1.0]
+    assert pandas["value"].tolist() == polars["value"].to_list() == [m.value for m in rows] == [0.5, 0.5, 1.0, 1.0]
