@@ -68,7 +68,10 @@ def model_page() -> str:
     ]
     entities = [line for table in tables for line in _entity(table)]
     diagram = "\n".join(["```mermaid", "erDiagram", *links, *entities, "```"])
-    live = "- `image_vectors`: one row per image with its metadata and one typed vector column per encoder."
+    live = (
+        "- `image_vectors`: one row per image with its metadata and one typed vector column per encoder.\n"
+        "- `evaluation_query`: all metrics as one view, one row per metric, labelled query and N."
+    )
     views, functions = _objects("views"), _objects("functions")
     return f"{MODEL_HEAD}\n{diagram}\n\n## Views\n\n{views}\n{live}\n\n## Functions\n\n{functions}\n"
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medcbir.api import Database, connect
+    from medcbir.evaluation.frame import frame
 
 __version__ = "0.1.0"
-__all__ = ["Database", "__version__", "connect"]
+__all__ = ["Database", "__version__", "connect", "frame"]
 
 
 def __getattr__(name: str) -> object:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> object:
         from medcbir import api
 
         return getattr(api, name)
+    if name == "frame":
+        from medcbir.evaluation.frame import frame
+
+        return frame
     raise AttributeError(f"module 'medcbir' has no attribute {name!r}")

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from medcbir.encoders import Encoder
-    from medcbir.evaluation.precision import Facet
+    from medcbir.evaluation.metrics import Facet
     from medcbir.sources import InstanceStore, Options
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -494,14 +494,24 @@ class Database:
             return find_run(connection, name)
 
     def evaluate(
-        self, run: Run | str | None = None, *, n: Sequence[int] | None = None, by: "Facet | None" = None
+        self,
+        run: Run | str | None = None,
+        *,
+        n: Sequence[int] | None = None,
+        by: "Facet | Sequence[Facet] | None" = None,
+        metric: str | Sequence[str] = "precision",
+        possible_only: bool = False,
     ) -> list[Metric]:
-        """P@N of a run (the newest without one), micro and macro, both definitions; per group of a facet with `by`."""
-        from medcbir.evaluation.precision import evaluate
+        """Metrics of a run (the newest without one), micro and macro; per group of one facet, or of two, with `by`.
+
+        P@N by both definitions, unless `metric` names others or 'all' (see docs/evaluation.md). With `possible_only`
+        queries without a relevant image that they may retrieve take no part. `medcbir.frame` makes a data frame of it.
+        """
+        from medcbir.evaluation.metrics import evaluate
 
         run = run if isinstance(run, Run) else self.run(run)
         with self._open() as connection:
-            return evaluate(connection, run, n=n, by=by)
+            return evaluate(connection, run, n=n, by=by, metric=metric, possible_only=possible_only)
 
     def duplicates(self) -> list[Duplicate]:
         """Images whose decoded pixels equal another's (view `duplicate_image`), leaks between splits first."""

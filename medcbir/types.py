@@ -142,14 +142,15 @@ class Run:
 class Metric:
     """One number of an evaluation, over a whole run or over one of its groups (`group` is then its name).
 
-    `value` is None where the definition has no value: a capped precision without a possible relevant image. `std` is
-    the standard deviation of the published code (see docs/evaluation.md); `queries` counts those in the average,
-    `undefined` the queries (macro: classes) that have no value and are left out of it.
+    `n` is None for a metric that does not depend on N, `definition` for one that has a single definition. `value` is
+    None where there is none: a capped precision without a possible relevant image. `std` is the standard deviation of
+    the published code (see docs/evaluation.md); `queries` counts those of the group, `undefined` the queries (macro:
+    classes) that have no possible relevant image, or no value; `index` the index images of the queries' classes.
     """
 
-    n: int
+    n: int | None
     average: Average
-    definition: Definition
+    definition: Definition | None
     value: float | None
     std: float | None
     queries: int
@@ -157,6 +158,9 @@ class Metric:
     ci_low: float | None = None
     ci_high: float | None = None
     group: str | None = None
+    metric: str = "precision"
+    index: int = 0
+    second_group: str | None = None
 
 
 class Progress(Protocol):

@@ -9,7 +9,7 @@ from medcbir.cli.options import database, output_format
 
 if TYPE_CHECKING:
     from medcbir.api import Database
-    from medcbir.evaluation.precision import Facet
+    from medcbir.evaluation.metrics import Facet
 
 
 def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[int] | None:
@@ -17,6 +17,10 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[i
         return None if value is None else [int(part) for part in value.split(",")]
     except ValueError:
         raise click.BadParameter(f"{value!r} is no list of whole numbers such as 1,3,5,10") from None
+
+
+def _names(_: click.Context, __: click.Parameter, value: str | None) -> list[str]:
+    return [part.strip() for part in value.split(",")] if value else []
 
 
 @click.command()
@@ -29,12 +33,38 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[i
     help="Which N of P@N.  [default: 1,3,5,10 as far as the run goes]",
 )
 @click.option(
-    "--by", type=click.Choice(["class", "modality", "region", "dataset", "kind"]), help="Within each of these."
+    "--metric",
+    callback=_names,
+    default="precision",
+    show_default=True,
+    metavar="NAME[,NAME]",
+    help="Which metrics of docs/evaluation.md: precision, ndcg, hit_rate, ... or all.",
 )
-@output_format("table", "json", "csv", "latex")
+@click.option(
+    "--by",
+    callback=_names,
+    metavar="FACET[,FACET]",
+    help="Within each group of class, modality, region, dataset or kind (pathology or anatomy), or of two of them.",
+)
+@click.option(
+    "--possible-only/--all-queries",
+    default=False,
+    show_default=True,
+    help="Leave out queries that have no relevant image to retrieve, or average over all; they are counted as "
+    "undefined.",
+)
+@output_format("table", "json", "csv", "latex", "markdown")
 @database
-def evaluate(db: "Database", run: str | None, n: list[int] | None, by: "Facet | None", output: str) -> None:
-    """Print precision at N of RUN (the newest, if not named), micro and macro.
+def evaluate(
+    db: "Database",
+    run: str | None,
+    n: list[int] | None,
+    metric: list[str],
+    by: "list[Facet]",
+    possible_only: bool,
+    output: str,
+) -> None:
+    """Print metrics of RUN (the newest, if not named), micro and macro: precision at N, unless others are named.
 
     `paper` divides by N (Denner et al. 2024, equation 1), `capped` by the index images of the query's class where those
     are fewer, as the published code does.
@@ -42,7 +72,7 @@ def evaluate(db: "Database", run: str | None, n: list[int] | None, by: "Facet | 
     from medcbir.cli.render import render_json, render_rows
 
     found = db.run(run)
-    metrics = db.evaluate(found, n=n, by=by)
+    metrics = db.evaluate(found, n=n, by=by, metric=metric, possible_only=possible_only)
     if output == "json":
         render_json(
             {
@@ -52,15 +82,17 @@ def evaluate(db: "Database", run: str | None, n: list[int] | None, by: "Facet | 
                 "unlabelled_queries": found.queries - found.labelled_queries,
                 "index": found.index,
                 "exclude_same_patient": found.exclude_same_patient,
-                "metrics": [asdict(metric) for metric in metrics],
+                "possible_only": possible_only,
+                "by": by,
+                "metrics": [asdict(each) for each in metrics],
             }
         )
         return
-    columns = ["n", "average", "definition", "value", "std", "queries", "undefined"]
     title = (
-        f"P@N of run {found.name}: {found.labelled_queries} queries, {found.index} index images, same patient "
+        f"Run {found.name}: {found.labelled_queries} queries, {found.index} index images, same patient "
         f"{'excluded' if found.exclude_same_patient else 'included'}"
     )
-    shown = ["group", *columns] if by else columns
-    heads = [by if name == "group" and by else name for name in shown]
-    render_rows(title, heads, [[getattr(metric, name) for name in shown] for metric in metrics], output)
+    groups = ["group", "second_group"][: len(by)]
+    columns = ["metric", "n", "average", "definition", "value", "std", "queries", "index", "undefined"]
+    rows = [[getattr(each, name) for name in [*groups, *columns]] for each in metrics]
+    render_rows(title, [*by, *columns], rows, output)

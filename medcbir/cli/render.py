@@ -15,7 +15,7 @@ def render_json(value: Any) -> None:
 
 
 def render_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], output: str) -> None:
-    """Print rows as 'table', 'csv' or 'latex'; None is an empty cell, floats have four decimals outside CSV."""
+    """Print rows as 'table', 'csv', 'latex' or 'markdown'; None is empty, floats have four decimals (not in CSV)."""
     if output == "csv":
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
@@ -24,6 +24,8 @@ def render_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         click.echo(stream.getvalue(), nl=False)
     elif output == "latex":
         click.echo(_latex(columns, rows))
+    elif output == "markdown":
+        click.echo(_markdown(columns, rows))
     else:
         _table(title, columns, rows)
 
@@ -34,6 +36,10 @@ def _cell(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
+def _numeric(rows: Sequence[Sequence[Any]], column: int) -> bool:
+    return any(isinstance(row[column], int | float) for row in rows)
+
+
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich import box
     from rich.console import Console
@@ -42,7 +48,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
-        numeric = any(isinstance(row[number], int | float) for row in rows)
+        numeric = _numeric(rows, number)
         last = number == len(columns) - 1  # long values come last, and only they are folded
         table.add_column(
             column, justify="right" if numeric else "left", overflow="fold", no_wrap=not last, min_width=12 * last
@@ -65,7 +71,7 @@ def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     def line(values: Sequence[Any]) -> str:
         return "  " + " & ".join(_cell(value).translate(_LATEX_SPECIAL) for value in values) + r" \\"
 
-    spec = "".join("r" if any(isinstance(row[i], int | float) for row in rows) else "l" for i in range(len(columns)))
+    spec = "".join("r" if _numeric(rows, i) else "l" for i in range(len(columns)))
     body = "\n".join(line(row) for row in rows)
     return "\n".join(
         (
@@ -76,5 +82,21 @@ def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
             body,
             r"  \bottomrule",
             r"\end{tabular}",
+        )
+    )
+
+
+_MARKDOWN_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|$~^#"})
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    def line(values: Sequence[str]) -> str:
+        return f"| {' | '.join(values)} |"
+
+    return "\n".join(
+        (
+            line([column.translate(_MARKDOWN_SPECIAL) for column in columns]),
+            line(["---:" if _numeric(rows, number) else "---" for number in range(len(columns))]),
+            *(line([_cell(value).translate(_MARKDOWN_SPECIAL) for value in row]) for row in rows),
         )
     )

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from psycopg.rows import namedtuple_row
 
 from medcbir.encoders import SPECS, EncoderSpec
-from medcbir.evaluation.precision import DEFAULT_N
+from medcbir.evaluation.metrics import DEFAULT_N
 from medcbir.report.tiles import Read, Row, Tile, letterbox, rows_of_run
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
