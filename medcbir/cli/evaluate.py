@@ -56,7 +56,7 @@ def evaluate(db: "Database", run: str | None, n: list[int] | None, by: "Facet | 
             }
         )
         return
-    columns = ["n", "average", "definition", "value", "std", "queries", "undefined"]
+    columns = ["n", "average", "definition", "value", "std", "ci_low", "ci_high", "queries", "undefined"]
     title = (
         f"P@N of run {found.name}: {found.labelled_queries} queries, {found.index} index images, same patient "
         f"{'excluded' if found.exclude_same_patient else 'included'}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from medcbir.errors import InputError, RunError
+from medcbir.evaluation.scores import with_intervals
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
 from medcbir.types import Definition, Metric, Run
@@ -17,8 +18,8 @@ def evaluate(
 ) -> list[Metric]:
     """P@N of `run`, micro and macro, by both definitions, for each N; within each group of a facet with `by`.
 
-    Without `n` those of 1, 3, 5, 10 that the run reaches. Raises `InputError` for an N beyond the run's, `RunError`
-    where no query has exactly one label.
+    Intervals are those of `bootstrap`. Without `n` those of 1, 3, 5, 10 that the run reaches. Raises `InputError` for
+    an N beyond the run's, `RunError` where no query has exactly one label.
     """
     wanted = sorted(set(n)) if n else [each for each in DEFAULT_N if each <= run.n] or [run.n]
     if wanted[0] < 1:
@@ -33,11 +34,12 @@ def evaluate(
             f"run {run.name} has no query with exactly one label, so there is nothing to evaluate: give images labels "
             "on ingest (folders MODALITY/region/finding, --label-from, or a manifest)"
         )
-    return [
+    metrics = [
         Metric(size, average, definition, value, std, queries, undefined, group=group)
         for size, average, precision, precision_std, capped, capped_std, queries, undefined, group in rows
         for definition, value, std in _both((precision, precision_std), (capped, capped_std))
     ]
+    return with_intervals(connection, run, metrics, by)
 
 
 def _both(
