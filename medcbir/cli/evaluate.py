@@ -5,18 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medcbir.cli.options import database, output_format
+from medcbir.cli.options import database, numbers, output_format
 
 if TYPE_CHECKING:
     from medcbir.api import Database
     from medcbir.evaluation.precision import Facet
-
-
-def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[int] | None:
-    try:
-        return None if value is None else [int(part) for part in value.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no list of whole numbers such as 1,3,5,10") from None
 
 
 @click.command()
@@ -24,7 +17,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[i
 @click.option(
     "--n",
     "n",
-    callback=_numbers,
+    callback=numbers,
     metavar="1,3,5,10",
     help="Which N of P@N.  [default: 1,3,5,10 as far as the run goes]",
 )

@@ -21,11 +21,7 @@ def evaluate(
     Intervals are those of `bootstrap`. Without `n` those of 1, 3, 5, 10 that the run reaches. Raises `InputError` for
     an N beyond the run's, `RunError` where no query has exactly one label.
     """
-    wanted = sorted(set(n)) if n else [each for each in DEFAULT_N if each <= run.n] or [run.n]
-    if wanted[0] < 1:
-        raise InputError(f"N of P@N must be 1 or more, not {wanted[0]}")
-    if wanted[-1] > run.n:
-        raise InputError(f"run {run.name} keeps {run.n} hits per query: retrieve again with -n {wanted[-1]}")
+    wanted = wanted_n([run], n)
     rows = connection.execute(
         query("precision_by" if by else "precision"), {"run_id": run.run_id, "n": wanted, "facet": by}
     ).fetchall()
@@ -40,6 +36,17 @@ def evaluate(
         for definition, value, std in _both((precision, precision_std), (capped, capped_std))
     ]
     return with_intervals(connection, run, metrics, by)
+
+
+def wanted_n(runs: Sequence[Run], n: Sequence[int] | None) -> list[int]:
+    """`n` in order, by default those of 1, 3, 5, 10 that all `runs` reach; `InputError` for one beyond a run's."""
+    shortest = min(runs, key=lambda run: run.n)
+    wanted = sorted(set(n)) if n else [each for each in DEFAULT_N if each <= shortest.n] or [shortest.n]
+    if wanted[0] < 1:
+        raise InputError(f"N of P@N must be 1 or more, not {wanted[0]}")
+    if wanted[-1] > shortest.n:
+        raise InputError(f"run {shortest.name} keeps {shortest.n} hits per query: retrieve again with -n {wanted[-1]}")
+    return wanted
 
 
 def _both(
