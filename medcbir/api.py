@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from medcbir.encoders import Encoder
+    from medcbir.evaluation.ablation import Ablation
+    from medcbir.evaluation.compare import Comparison
     from medcbir.evaluation.metrics import Facet
     from medcbir.sources import InstanceStore, Options
 
@@ -501,17 +503,90 @@ class Database:
         by: "Facet | Sequence[Facet] | None" = None,
         metric: str | Sequence[str] = "precision",
         possible_only: bool = False,
+        intervals: bool = True,
     ) -> list[Metric]:
         """Metrics of a run (the newest without one), micro and macro; per group of one facet, or of two, with `by`.
 
         P@N by both definitions, unless `metric` names others or 'all' (see docs/evaluation.md). With `possible_only`
-        queries without a relevant image that they may retrieve take no part. `medcbir.frame` makes a data frame of it.
+        queries without a relevant image that they may retrieve take no part; without `intervals` there are no 95 %
+        intervals, which take most of the time on a large run. `medcbir.frame` makes a data frame of it.
         """
         from medcbir.evaluation.metrics import evaluate
 
         run = run if isinstance(run, Run) else self.run(run)
         with self._open() as connection:
-            return evaluate(connection, run, n=n, by=by, metric=metric, possible_only=possible_only)
+            return evaluate(
+                connection, run, n=n, by=by, metric=metric, possible_only=possible_only, intervals=intervals
+            )
+
+    def compare(self, runs: "Sequence[Run | str]", *, n: Sequence[int] | None = None) -> "Comparison":
+        """How P@N of every pair of runs differs on their common queries, with intervals, p, and p after Holm."""
+        from medcbir.evaluation.compare import compare
+        from medcbir.evaluation.metrics import wanted_n
+
+        found = [run if isinstance(run, Run) else self.run(run) for run in runs]
+        if not found:
+            raise InputError("give two or more runs to compare")
+        with self._open() as connection:
+            return compare(connection, found, wanted_n(found, n))
+
+    def leakage(self, run: Run | str, *, n: Sequence[int] | None = None, within: float = 0.01) -> "Comparison":
+        """P@N of a run less itself without hits of the query's patient, without duplicates of it, and without both.
+
+        A near duplicate lies within this cosine distance.
+        """
+        from medcbir.evaluation.compare import leakage
+        from medcbir.evaluation.metrics import wanted_n
+
+        run = run if isinstance(run, Run) else self.run(run)
+        with self._open() as connection:
+            return leakage(connection, run, wanted_n([run], n), within)
+
+    def ablate_index_size(
+        self,
+        *,
+        encoder: str = DEFAULT,
+        sizes: Sequence[int] = (5, 10, 25, 50, 100, 250, 500, 1000, 2000, 3000),
+        larger_than: int | None = None,
+        queries_per_class: int | None = None,
+        n: Sequence[int] = (1,),
+        seeds: int = 5,
+        seed: int = 0,
+        queries: "Split | Filter | None" = "test",
+        index: "Split | Filter | None" = "train",
+        exclude_same_patient: bool = True,
+        progress: Progress | None = None,
+    ) -> "Ablation":
+        """P@N against the number of index images per class (Denner et al. 2024, figure 3 B), stored and returned.
+
+        Classes with more than `larger_than` index images (by default the largest of `sizes`) take part, each with
+        equally many queries; the index is drawn by `seeds` seeds from `seed` on.
+        """
+        from medcbir.evaluation.ablation import index_size
+
+        with self._open() as connection:
+            return index_size(
+                connection,
+                find_encoder(connection, encoder),
+                sizes=sizes,
+                larger_than=larger_than,
+                queries_per_class=queries_per_class,
+                n=n,
+                seeds=seeds,
+                seed=seed,
+                queries=_as_filter(queries),
+                index=_as_filter(index),
+                exclude_same_patient=exclude_same_patient,
+                cache_dir=self.settings.data_dir / "cache",
+                progress=progress,
+            )
+
+    def seen(self, encoder: str) -> tuple[str, ...] | None:
+        """Which of the benchmark's datasets a stored encoder was trained on; None where that is not known."""
+        with self._open() as connection:
+            stored = find_encoder(connection, encoder)
+        spec = next((spec for spec in SPECS.values() if encoder in (spec.name, _versioned(spec.name, stored))), None)
+        return None if spec is None or stored.imported else spec.seen
 
     def duplicates(self) -> list[Duplicate]:
         """Images whose decoded pixels equal another's (view `duplicate_image`), leaks between splits first."""

@@ -5,18 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medcbir.cli.options import database, output_format
+from medcbir.cli.options import database, numbers, output_format
 
 if TYPE_CHECKING:
     from medcbir.api import Database
     from medcbir.evaluation.metrics import Facet
-
-
-def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[int] | None:
-    try:
-        return None if value is None else [int(part) for part in value.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no list of whole numbers such as 1,3,5,10") from None
 
 
 def _names(_: click.Context, __: click.Parameter, value: str | None) -> list[str]:
@@ -28,7 +21,7 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> list[str
 @click.option(
     "--n",
     "n",
-    callback=_numbers,
+    callback=numbers,
     metavar="1,3,5,10",
     help="Which N of P@N.  [default: 1,3,5,10 as far as the run goes]",
 )
@@ -53,6 +46,12 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> list[str
     help="Leave out queries that have no relevant image to retrieve, or average over all; they are counted as "
     "undefined.",
 )
+@click.option(
+    "--intervals/--no-intervals",
+    default=True,
+    show_default=True,
+    help="95 % intervals by resampling patients; most of the time on a large run.",
+)
 @output_format("table", "json", "csv", "latex", "markdown")
 @database
 def evaluate(
@@ -62,6 +61,7 @@ def evaluate(
     metric: list[str],
     by: "list[Facet]",
     possible_only: bool,
+    intervals: bool,
     output: str,
 ) -> None:
     """Print metrics of RUN (the newest, if not named), micro and macro: precision at N, unless others are named.
@@ -72,7 +72,7 @@ def evaluate(
     from medcbir.cli.render import render_json, render_rows
 
     found = db.run(run)
-    metrics = db.evaluate(found, n=n, by=by, metric=metric, possible_only=possible_only)
+    metrics = db.evaluate(found, n=n, by=by, metric=metric, possible_only=possible_only, intervals=intervals)
     if output == "json":
         render_json(
             {
@@ -93,6 +93,7 @@ def evaluate(
         f"{'excluded' if found.exclude_same_patient else 'included'}"
     )
     groups = ["group", "second_group"][: len(by)]
-    columns = ["metric", "n", "average", "definition", "value", "std", "queries", "index", "undefined"]
+    columns = ["metric", "n", "average", "definition", "value", "std", "ci_low", "ci_high"]
+    columns += ["queries", "index", "undefined"]
     rows = [[getattr(each, name) for name in [*groups, *columns]] for each in metrics]
     render_rows(title, [*by, *columns], rows, output)

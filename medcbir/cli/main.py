@@ -18,6 +18,8 @@ INTERRUPTED = 130
 REJECTED = 3
 
 _COMMANDS = {
+    "ablate": "medcbir.cli.ablate:group",
+    "compare": "medcbir.cli.compare:compare",
     "db": "medcbir.cli.db:group",
     "demo": "medcbir.cli.demo:demo",
     "duplicates": "medcbir.cli.duplicates:duplicates",

@@ -110,3 +110,11 @@ def output_format(*formats: str) -> Callable[[Command], Command]:
     return click.option(
         "--format", "output", type=click.Choice(formats), default=formats[0], show_default=True, help="How to print it."
     )
+
+
+def numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[int] | None:
+    """Callback of an option whose value is a list of whole numbers."""
+    try:
+        return None if value is None else [int(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of whole numbers such as 1,3,5,10") from None

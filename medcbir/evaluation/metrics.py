@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from psycopg.rows import namedtuple_row
 
 from medcbir.errors import InputError, RunError
+from medcbir.evaluation.scores import IntervalKey, read_intervals
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
 from medcbir.types import Definition, Metric, Run
@@ -29,24 +30,26 @@ def evaluate(
     by: Facet | Sequence[Facet] | None = None,
     metric: str | Sequence[str] = "precision",
     possible_only: bool = False,
+    intervals: bool = True,
 ) -> list[Metric]:
     """Micro and macro averages of metrics of `run` for each N, within each group of one facet or two with `by`.
 
     `metric` names one or several views `metric_<name>`, or 'all'; by every definition that the metric has. Without `n`
     those of 1, 3, 5, 10 that the run reaches. With `possible_only` queries without a possible relevant image take no
-    part. Raises `InputError` for an N beyond the run's, an unknown metric or facet, `RunError` where no query can be
+    part; with `intervals` each average has the 95 % interval of `bootstrap`. Raises `InputError` for an N beyond the run's, an unknown metric or facet, `RunError` where no query can be
     averaged.
     """
     registered = [name for (name,) in connection.execute(query("metrics")).fetchall()]
     names = _views([metric] if isinstance(metric, str) else metric, registered)
     facets = _facets([by] if isinstance(by, str) else by or ())
+    sizes = wanted_n([run], n)
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         rows: list[Any] = cursor.execute(
             query("evaluate"),
             {
                 "run_id": run.run_id,
                 "metric": names,
-                "n": _sizes(run, n),
+                "n": sizes,
                 "facet": facets[0] if facets else "all",
                 "second_facet": facets[1] if len(facets) > 1 else "all",
                 "possible_only": possible_only,
@@ -61,6 +64,8 @@ def evaluate(
         raise RunError(
             f"no query of run {run.name} has a relevant image that it may retrieve: retrieve among another --index"
         )
+    ends = read_intervals(connection, run, names, sizes, facets, possible_only=possible_only) if intervals else {}
+    nowhere = (None, None)
     return [
         Metric(
             n=row.n,
@@ -70,6 +75,8 @@ def evaluate(
             std=row.std,
             queries=row.queries,
             undefined=row.undefined,
+            ci_low=ends.get(_key(row, facets), nowhere)[0],
+            ci_high=ends.get(_key(row, facets), nowhere)[1],
             group=row.group_name if facets else None,
             metric=row.metric.removesuffix(_CAPPED),
             index=row.index_images,
@@ -79,12 +86,18 @@ def evaluate(
     ]
 
 
-def _sizes(run: Run, n: Sequence[int] | None) -> list[int]:
-    wanted = sorted(set(n)) if n else [each for each in DEFAULT_N if each <= run.n] or [run.n]
+def _key(row: Any, facets: Sequence[Facet]) -> IntervalKey:
+    return row.metric, row.n, row.average, (row.group_name, row.second_group)[: len(facets)]
+
+
+def wanted_n(runs: Sequence[Run], n: Sequence[int] | None) -> list[int]:
+    """`n` in order, by default those of 1, 3, 5, 10 that all `runs` reach; `InputError` for one beyond a run's."""
+    shortest = min(runs, key=lambda run: run.n)
+    wanted = sorted(set(n)) if n else [each for each in DEFAULT_N if each <= shortest.n] or [shortest.n]
     if wanted[0] < 1:
         raise InputError(f"N of P@N must be 1 or more, not {wanted[0]}")
-    if wanted[-1] > run.n:
-        raise InputError(f"run {run.name} keeps {run.n} hits per query: retrieve again with -n {wanted[-1]}")
+    if wanted[-1] > shortest.n:
+        raise InputError(f"run {shortest.name} keeps {shortest.n} hits per query: retrieve again with -n {wanted[-1]}")
     return wanted
 
 

@@ -214,4 +214,32 @@ run_query = Table(
     postgresql_partition_by="LIST (run_id)",
 )
 
+ablation = Table(
+    "ablation",
+    metadata,
+    _identity("ablation_id", Integer),
+    Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id), nullable=False, index=True),
+    Column("query_filter", JSONB, nullable=False),
+    Column("index_filter", JSONB, nullable=False),
+    Column("exclude_same_patient", Boolean, nullable=False),
+    Column("larger_than", Integer, nullable=False, comment="classes with more index images than this take part"),
+    Column("queries_per_class", Integer, nullable=False),
+    Column("first_seed", BigInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+    _now("created_at"),
+)
+
+ablation_class = Table(
+    "ablation_class",
+    metadata,
+    Column("ablation_id", Integer, ForeignKey(ablation.c.ablation_id, ondelete="CASCADE")),
+    Column("seed", BigInteger, comment="of the draw of index images"),
+    Column("images_per_class", Integer),
+    Column("n", Integer),
+    Column("label_id", Integer, ForeignKey(label.c.label_id), index=True),
+    Column("queries", Integer, nullable=False),
+    Column("matches", Integer, nullable=False, comment="relevant images among the first n of all its queries"),
+    PrimaryKeyConstraint("ablation_id", "seed", "images_per_class", "n", "label_id"),
+)
+
 PARTITIONED = {embedding.name, run_query.name}

@@ -52,6 +52,8 @@ def test_json_has_the_promised_shape_and_right_numbers(filled: str, run_medcbir:
         micro, macro = brute_force(filled, n)
         assert metrics[n, "micro", "paper"]["value"] == pytest.approx(micro, abs=1e-12)
         assert metrics[n, "macro", "paper"]["value"] == pytest.approx(macro, abs=1e-12)
+    for each in metrics.values():
+        assert each["ci_low"] - 1e-12 <= each["value"] <= each["ci_high"] + 1e-12
     assert brute_force(filled, 5)[0] < 1  # four images of a class in the index: 'paper' and 'capped' differ
     assert metrics[5, "micro", "capped"]["value"] > metrics[5, "micro", "paper"]["value"]
 

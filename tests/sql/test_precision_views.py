@@ -217,6 +217,23 @@ def test_each_facet_splits_the_same_queries(db: medcbir.Database, collection: Co
         assert metric.std == pytest.approx(whole[key].std, abs=1e-9)
 
 
+def test_intervals_of_groups_are_those_of_their_queries(db: medcbir.Database, collection: Collection) -> None:
+    run = db.retrieve(encoder="random", n=5)
+    whole = {(m.average, m.definition): (m.value, m.ci_low, m.ci_high) for m in db.evaluate(run, n=[5])}
+    for value, low, high in whole.values():
+        assert value is not None
+        assert low is not None
+        assert high is not None
+        assert low < value < high
+    one = {(m.average, m.definition): m for m in db.evaluate(run, n=[5], by="region")}  # all are of one region
+    for key, m in one.items():
+        assert (m.value, m.ci_low, m.ci_high) == pytest.approx(whole[key])
+    for metric in db.evaluate(run, n=[5], by="class"):
+        if metric.group == f"CT/chest/finding {ABSENT_CLASS}":
+            ends = (0.0, 0.0) if metric.definition == "paper" else (None, None)
+            assert (metric.ci_low, metric.ci_high) == ends
+
+
 def test_a_query_without_hits_counts_zero(db: medcbir.Database, tmp_path: Path) -> None:
     """Worked by hand: two queries of one class; one finds its only relevant image, the other's patient owns all."""
     (tmp_path / "m.csv").write_text(

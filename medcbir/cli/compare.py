@@ -1,0 +1,58 @@
+"""medcbir compare."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from medcbir.cli.options import database, numbers, output_format
+
+if TYPE_CHECKING:
+    from medcbir.api import Database
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--n", "n", callback=numbers, metavar="1,3,5,10", help="Which N of P@N.  [default: 1,3,5,10 as far as all runs go]"
+)
+@click.option("--leakage", is_flag=True, help="Compare one RUN with itself without hits that leak.")
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0, max=2),
+    default=0.01,
+    show_default=True,
+    metavar="DISTANCE",
+    help="With --leakage: the largest cosine distance of a near duplicate.",
+)
+@output_format("table", "json", "csv", "latex")
+@database
+def compare(
+    db: "Database", runs: tuple[str, ...], n: list[int] | None, leakage: bool, within: float, output: str
+) -> None:
+    """Print how much P@N of runs differs, with intervals and p-values.
+
+    Every pair of runs, on the queries that all of them answered: the first less the second, its 95 % interval by
+    resampling patients, p by flipping patients' signs, and p after Holm's correction for the number of pairs.
+
+    With --leakage: one run less itself without hits of the query's patient, without exact and near duplicates of the
+    query, and without both. Retrieve with --no-exclude-same-patient and more hits than N for it.
+    """
+    from medcbir.cli.render import render_json, render_rows
+
+    if leakage and len(runs) != 1:
+        raise click.UsageError("--leakage takes one RUN")
+    found = db.leakage(runs[0], n=n, within=within) if leakage else db.compare(runs, n=n)
+    seen = {run.name: db.seen(run.encoder) for run in found.runs}
+    if output == "json":
+        render_json(asdict(found) | {"runs": [asdict(run) | {"seen": seen[run.name]} for run in found.runs]})
+        return
+    columns = ["first", "second", "n", "average", "definition", "queries", "first_value", "second_value"]
+    columns += ["difference", "ci_low", "ci_high", "p", *([] if leakage else ["p_holm"])]
+    title = f"Differences of P@N on {found.queries} queries of {found.patients} patients"
+    render_rows(title, columns, [[getattr(each, name) for name in columns] for each in found.differences], output)
+    for warning in found.warnings:
+        click.echo(f"Note: {warning}", err=True)
+    for run in found.runs:
+        if seen[run.name]:
+            click.echo(f"Note: {run.encoder} was trained on {', '.join(seen[run.name] or ())}", err=True)

@@ -1,0 +1,87 @@
+"""Per-query values of a run from its metric views, and the intervals of the averages that `evaluate` shows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medcbir.evaluation.bootstrap import AVERAGES, Ids, Scores, intervals
+from medcbir.store.columns import copy_columns
+from medcbir.store.connection import Connection
+from medcbir.store.sqlfiles import query
+from medcbir.types import Run
+
+Column = tuple[str, int | None]
+"""A metric's name, and N where it depends on it."""
+
+IntervalKey = tuple[str, int | None, str, tuple[str, ...]]
+"""A metric's name, N, micro or macro, and the group, by one name per facet."""
+
+
+def read_scores(
+    connection: Connection, run: Run, metrics: Sequence[str], n: Sequence[int], *, possible_only: bool = False
+) -> tuple[Scores, list[Column], Ids]:
+    """Values of `metrics` of the q labelled queries of `run`, what their columns are, and the queries' datasets (q,).
+
+    Queries are in the order of their ids; a query's cluster is its patient, or itself where that is unknown. Columns
+    are in the order of `metrics`, then of N. With `possible_only` queries without a possible relevant image are left
+    out.
+    """
+    rows = copy_columns(
+        connection,
+        query("query_scores"),
+        {"run_id": run.run_id, "metric": list(metrics), "n": list(n), "possible_only": possible_only},
+        {
+            **dict.fromkeys(("query_id", "cluster_id", "label_id", "dataset_id", "metric", "n"), "bigint"),
+            "value": "double precision",
+        },
+    )
+    query_ids, first, positions = np.unique(rows["query_id"], return_index=True, return_inverse=True)
+    keys, columns = np.unique(rows["metric"] << 32 | rows["n"], return_inverse=True)
+    values = np.full((len(query_ids), len(keys)), np.nan)
+    values[positions, columns] = rows["value"]
+    clusters, classes, datasets = (rows[name][first] for name in ("cluster_id", "label_id", "dataset_id"))
+    named = [(metrics[(key >> 32) - 1], key & 0xFFFFFFFF or None) for key in keys.tolist()]
+    return Scores(query_ids, clusters, classes, values), named, datasets
+
+
+def read_intervals(
+    connection: Connection,
+    run: Run,
+    metrics: Sequence[str],
+    n: Sequence[int],
+    facets: Sequence[str],
+    *,
+    possible_only: bool = False,
+) -> dict[IntervalKey, tuple[float | None, float | None]]:
+    """The ends of the 95 % interval of every average of `metrics`, within the groups of `facets` if there are any."""
+    scores, columns, datasets = read_scores(connection, run, metrics, n, possible_only=possible_only)
+    groups, numbers = _groups(connection, scores, datasets, facets)
+    found = intervals(scores, numbers)
+    return {
+        (metric, size, average, group): (
+            None if np.isnan(found.low[g, a, c]) else float(found.low[g, a, c]),
+            None if np.isnan(found.high[g, a, c]) else float(found.high[g, a, c]),
+        )
+        for g, group in enumerate(groups)
+        for a, average in enumerate(AVERAGES)
+        for c, (metric, size) in enumerate(columns)
+    }
+
+
+def _groups(
+    connection: Connection, scores: Scores, datasets: Ids, facets: Sequence[str]
+) -> tuple[list[tuple[str, ...]], Ids]:
+    """Names of the groups of all facets together, and the number (q,) of each query's."""
+    dataset_names = dict(connection.execute("SELECT dataset_id, name FROM dataset").fetchall())
+    labels = {
+        row[0]: dict(zip(("class", "modality", "region", "kind"), row[1:], strict=True))
+        for row in connection.execute("SELECT label_id, name, modality, region, kind FROM label").fetchall()
+    }
+    pairs, inverse = np.unique(np.stack([scores.classes, datasets], axis=1), axis=0, return_inverse=True)
+    of_pairs = [
+        tuple(dataset_names[dataset] if facet == "dataset" else labels[label][facet] for facet in facets)
+        for label, dataset in pairs.tolist()
+    ]
+    groups = sorted(set(of_pairs))
+    numbers = np.array([groups.index(names) for names in of_pairs], np.int64)
+    return groups, numbers[inverse]
