@@ -18,6 +18,7 @@ INTERRUPTED = 130
 REJECTED = 3
 
 _COMMANDS = {
+    "classify": "medcbir.cli.classify:group",
     "db": "medcbir.cli.db:group",
     "demo": "medcbir.cli.demo:demo",
     "duplicates": "medcbir.cli.duplicates:duplicates",
