@@ -10,6 +10,7 @@
 The commands of the shell call these methods and nothing else.
 """
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -515,6 +516,7 @@ class Database:
         AdamW on cross-entropy; training ends `patience` epochs after the lowest validation loss, whose layer is taken.
         With patience 0 all epochs are run and no validation images are needed. Numbers: `evaluate_classes`.
         """
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as for encoding: spinning threads starve a busy machine
         from medcbir.evaluation import linear
 
         training = linear.Training(epochs, patience, lr, weight_decay, batch_size, balanced, seed)
