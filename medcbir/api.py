@@ -10,6 +10,7 @@
 The commands of the shell call these methods and nothing else.
 """
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,6 +45,8 @@ from medcbir.store.embedded import EmbeddedServer
 from medcbir.store.encoders import StoredEncoder, add_encoder, find_encoder
 from medcbir.store.sqlfiles import query as read_query
 from medcbir.types import (
+    Classification,
+    ClassificationMetric,
     Duplicate,
     EncodeReport,
     Filter,
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
     from medcbir.encoders import Encoder
     from medcbir.evaluation.ablation import Ablation
     from medcbir.evaluation.compare import Comparison
+    from medcbir.evaluation.knn import Weights
     from medcbir.evaluation.metrics import Facet
     from medcbir.sources import InstanceStore, Options
 
@@ -587,6 +591,89 @@ class Database:
             stored = find_encoder(connection, encoder)
         spec = next((spec for spec in SPECS.values() if encoder in (spec.name, _versioned(spec.name, stored))), None)
         return None if spec is None or stored.imported else spec.seen
+
+    def classify_knn(
+        self,
+        *,
+        encoder: str = DEFAULT,
+        k: int | None = None,
+        max_k: int = 100,
+        weights: "Weights" = "uniform",
+        exclude_same_patient: bool = True,
+        engine: str = "auto",
+        progress: Progress | None = None,
+    ) -> Classification:
+        """Classify the test images by the vote of their `k` nearest training images (Denner et al. 2024, Table 4).
+
+        Without `k`, the one of 1 to `max_k` with the highest micro AUPRC on the validation images. A hit votes once, or
+        with its cosine similarity. Runs that fit are used again, missing ones retrieved. Numbers: `evaluate_classes`.
+        """
+        from medcbir.evaluation import knn
+
+        def retrieved(queries: Split, n: int) -> Run:
+            with self._open() as connection:
+                name = knn.fitting_run(
+                    connection, find_encoder(connection, encoder), queries, n, exclude_same_patient=exclude_same_patient
+                )
+            if name is not None:
+                return self.run(name)
+            return self.retrieve(
+                encoder=encoder,
+                n=n,
+                queries=queries,
+                exclude_same_patient=exclude_same_patient,
+                engine=engine,
+                progress=progress,
+            )
+
+        with self._open() as connection:
+            stored = find_encoder(connection, encoder)
+            return knn.classify(connection, stored, retrieved, k=k, max_k=max_k, weights=weights, progress=progress)
+
+    def classify_linear(
+        self,
+        *,
+        encoder: str = DEFAULT,
+        epochs: int = 100,
+        patience: int = 20,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        batch_size: int = 256,
+        balanced: bool = False,
+        seed: int = 0,
+        device: Device = "auto",
+        progress: Progress | None = None,
+    ) -> Classification:
+        """Classify the test images by one linear layer trained on the training images' vectors (Table 6).
+
+        AdamW on cross-entropy; training ends `patience` epochs after the lowest validation loss, whose layer is taken.
+        With patience 0 all epochs are run and no validation images are needed. Numbers: `evaluate_classes`.
+        """
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as for encoding: spinning threads starve a busy machine
+        from medcbir.evaluation import linear
+
+        training = linear.Training(epochs, patience, lr, weight_decay, batch_size, balanced, seed)
+        with self._open() as connection:
+            return linear.classify(
+                connection,
+                find_encoder(connection, encoder),
+                training,
+                device=device,
+                cache_dir=self.settings.data_dir / "cache",
+                progress=progress,
+            )
+
+    def evaluate_classes(
+        self, classification: Classification | int, *, by_class: bool = False
+    ) -> list[ClassificationMetric]:
+        """F1 and AUPRC of a classification, micro and macro; precision, recall and both of each class `by_class`."""
+        from medcbir.evaluation.classification import metrics
+        from medcbir.store.classifications import find_classification
+
+        with self._open() as connection:
+            if isinstance(classification, int):
+                classification = find_classification(connection, classification)
+            return metrics(connection, classification, by_class=by_class)
 
     def duplicates(self) -> list[Duplicate]:
         """Images whose decoded pixels equal another's (view `duplicate_image`), leaks between splits first."""

@@ -163,6 +163,45 @@ class Metric:
     second_group: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """Predicted classes of the query images, by the vote of nearest neighbours or by a linear probe.
+
+    `queries` are the images classified, `labelled_queries` those with exactly one label, over which metrics go;
+    `classes` could be predicted. `run` is the retrieval run that voted and `k` the neighbours, None for a linear probe;
+    `parameters` is what was asked for, `certificate` how K was chosen or the training went (docs/evaluation.md).
+    """
+
+    classification_id: int
+    method: Literal["knn", "linear"]
+    encoder: str
+    run: str | None
+    k: int | None
+    queries: int
+    labelled_queries: int
+    classes: int
+    seconds: float
+    parameters: Mapping[str, Any]
+    certificate: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationMetric:
+    """One number of a classification, over all classes (micro, macro) or of one (`average` 'class', named by `group`).
+
+    `value` is None where it has none: AUPRC of a class that no query has. `queries` counts those that have the class,
+    `classes` the classes averaged over, `undefined` those without a value, which are left out.
+    """
+
+    metric: Literal["precision", "recall", "f1", "auprc"]
+    average: Literal["micro", "macro", "class"]
+    value: float | None
+    queries: int
+    classes: int
+    undefined: int
+    group: str | None = None
+
+
 class Progress(Protocol):
     """Where long work tells how far it is."""
 

@@ -17,6 +17,7 @@ import timm
 import torch
 from torch import nn
 
+from medcbir.encoders.device import torch_device
 from medcbir.encoders.recipe import library_versions, recipe_of
 from medcbir.encoders.spec import EncoderSpec, Output, Precision, Projection, StateDict
 from medcbir.encoders.weights import find_checkpoint
@@ -103,7 +104,7 @@ def load_encoder(
     Raises `EncoderError` where the checkpoint is missing, is not the expected one or does not fit, and where the device
     is not there.
     """
-    target = _device(device)
+    target = torch_device(device)
     recipe = recipe_of(spec, weights_dir, precision=precision)
     model = build_model(spec)
     _fill(model, spec, find_checkpoint(spec, weights_dir))
@@ -178,14 +179,3 @@ def _fill(model: nn.Module, spec: EncoderSpec, path: Path) -> None:
 def _weights(state: StateDict) -> StateDict:
     """A state dict without BatchNorm's counters of training steps, which some publishers leave out."""
     return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
-
-
-def _device(name: str) -> torch.device:
-    """The torch device called `name`; 'auto' takes the fastest there is."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(device for device, there in available.items() if there))
-    if not available.get(name):
-        there = ", ".join(device for device, is_there in available.items() if is_there)
-        raise EncoderError(f"no device {name!r} here: use auto or {there}")
-    return torch.device(name)

@@ -87,8 +87,8 @@ def index_size(
         among = _images(connection, encoder, index)
         asking = _images(connection, encoder, queries)
         classes, per_class = _classes(connection, among, asking, larger_than, queries_per_class, sizes[-1])
-        asked = _chosen(asking, _drawn_first(asking, classes, [seed, 0]) < per_class)
-        among = _chosen(among, np.isin(among.label_ids, classes))
+        asked = asking.where(_drawn_first(asking, classes, [seed, 0]) < per_class)
+        among = among.where(np.isin(among.label_ids, classes))
         cached = cached_vectors(connection, encoder, cache_dir)
         row = connection.execute(
             "INSERT INTO ablation (encoder_id, query_filter, index_filter, exclude_same_patient, larger_than, "
@@ -108,7 +108,7 @@ def index_size(
         for each in range(seed, seed + seeds):
             levels = np.searchsorted(sizes, _drawn_first(among, classes, [each, 1]), side="right")
             inside = levels < len(sizes)
-            drawn = _chosen(among, inside)
+            drawn = among.where(inside)
             found = nested_top_n(
                 connection,
                 encoder,
@@ -135,7 +135,10 @@ def _images(connection: Connection, encoder: StoredEncoder, where: Filter) -> Im
         **{
             f"{name}s": values
             for name, values in copy_columns(
-                connection, select, asdict(where), dict.fromkeys(("image_id", "patient_id", "label_id"), "bigint")
+                connection,
+                select,
+                asdict(where),
+                dict.fromkeys(("image_id", "patient_id", "label_id", "picture_id"), "bigint"),
             ).items()
         }
     )
@@ -186,10 +189,6 @@ def _drawn_first(images: ImageSet, classes: Ids, seed: Sequence[int]) -> Ids:
         members = np.flatnonzero(images.label_ids == label)
         places[members] = rng.permutation(len(members))
     return places
-
-
-def _chosen(images: ImageSet, which: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> ImageSet:
-    return ImageSet(images.image_ids[which], images.patient_ids[which], images.label_ids[which])
 
 
 def _given(where: Filter) -> dict[str, str]:

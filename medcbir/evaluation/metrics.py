@@ -36,8 +36,8 @@ def evaluate(
 
     `metric` names one or several views `metric_<name>`, or 'all'; by every definition that the metric has. Without `n`
     those of 1, 3, 5, 10 that the run reaches. With `possible_only` queries without a possible relevant image take no
-    part; with `intervals` each average has the 95 % interval of `bootstrap`. Raises `InputError` for an N beyond the run's, an unknown metric or facet, `RunError` where no query can be
-    averaged.
+    part; with `intervals` each average has the 95 % interval of `bootstrap`. Raises `InputError` for an N beyond the
+    run's, an unknown metric or facet, `RunError` where no query can be averaged.
     """
     registered = [name for (name,) in connection.execute(query("metrics")).fetchall()]
     names = _views([metric] if isinstance(metric, str) else metric, registered)

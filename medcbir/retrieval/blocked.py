@@ -23,7 +23,7 @@ from medcbir.errors import RunError
 from medcbir.retrieval.bound import ACCUMULATION, FLOAT32, Bound, Spread, gamma, score_bound
 from medcbir.retrieval.cache import cached_vectors
 from medcbir.retrieval.candidates import ABOVE_ALL, BELOW_ALL, Candidates, Exclusion
-from medcbir.retrieval.engine import Hits, Ids, ImageSet, Task, pgvector
+from medcbir.retrieval.engine import Hits, Ids, Task, pgvector
 from medcbir.retrieval.rerank import distances, ranked
 
 _QUERIES, _QUERY_BLOCK, _INDEX_BLOCK, _FIRST_BLOCK = 8192, 1024, 4096, 2048
@@ -359,12 +359,9 @@ def _measured(task: Task, sifted: Sifted, batch: range) -> tuple[list[Hits], int
 
 def _by_statement(task: Task, positions: Ids) -> dict[int, Hits]:
     """Hits of the queries at `positions` (p,) by the pgvector engine."""
-    queries = task.queries
-    columns = (queries.image_ids, queries.patient_ids, queries.label_ids, queries.picture_ids)
-    chosen = ImageSet(*(column[positions] for column in columns))
     return {
         int(positions[number]): (int(positions[number]), image_ids, found)
-        for number, image_ids, found in pgvector(replace(task, queries=chosen))
+        for number, image_ids, found in pgvector(replace(task, queries=task.queries.where(positions)))
     }
 
 

@@ -32,6 +32,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def where(self, chosen: Ids | npt.NDArray[np.bool_]) -> "ImageSet":
+        """Those that positions (k,) or a mask (n,) choose."""
+        return ImageSet(
+            self.image_ids[chosen], self.patient_ids[chosen], self.label_ids[chosen], self.picture_ids[chosen]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

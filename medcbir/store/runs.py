@@ -31,7 +31,7 @@ def partition_of_run(run_id: int) -> sql.Identifier:
     return sql.Identifier("medcbir", f"run_query_{run_id}")
 
 
-def _array(name: str, element: str, k: int) -> list[tuple[Any, ...]]:
+def array_fields(name: str, element: str, k: int) -> list[tuple[Any, ...]]:
     """Binary form of a one-dimensional array of k elements: dimensions, no-NULL flag, type, length, lower bound."""
     head: list[tuple[Any, ...]] = [(f"{name}_bytes", ">i4"), (f"{name}_ndim", ">i4"), (f"{name}_flags", ">i4")]
     head.append((f"{name}_oid", ">i4"))
@@ -69,7 +69,7 @@ def _rows(run_id: int, group: QueryHits, chosen: npt.NDArray[np.bool_], *, label
         ("hit_label_ids", ">i4", 4, _INTEGER, group.hit_label_ids),
     )
     for name, element, *_ in arrays:
-        columns += _array(name, element, k)
+        columns += array_fields(name, element, k)
     rows = np.zeros(int(chosen.sum()), dtype=np.dtype(columns))
     rows["fields"] = 7
     rows["run_id_bytes"], rows["run_id"] = 4, run_id

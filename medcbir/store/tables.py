@@ -6,6 +6,7 @@ Queries are written in SQL (folder `sql/`), never built from these objects.
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import (
     ARRAY,
+    REAL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -242,4 +243,55 @@ ablation_class = Table(
     PrimaryKeyConstraint("ablation_id", "seed", "images_per_class", "n", "label_id"),
 )
 
-PARTITIONED = {embedding.name, run_query.name}
+classification = Table(
+    "classification",
+    metadata,
+    _identity("classification_id", Integer),
+    Column("method", Text, nullable=False),
+    Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id), nullable=False, index=True),
+    Column(
+        "run_id",
+        Integer,
+        ForeignKey(run.c.run_id, ondelete="SET NULL"),
+        index=True,
+        comment="the retrieval run whose hits voted; NULL for a linear probe",
+    ),
+    Column(
+        "label_ids",
+        ARRAY(Integer),
+        nullable=False,
+        comment="the classes that could be predicted: those of index or training images",
+    ),
+    Column("query_count", Integer, nullable=False),
+    Column("parameters", JSONB, nullable=False, comment="what was asked for, and K"),
+    Column(
+        "certificate",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'::jsonb"),
+        comment="how it came about: the search for K, or the training by epoch",
+    ),
+    Column("seconds", Double, nullable=False),
+    _now("created_at"),
+    CheckConstraint("method IN ('knn', 'linear')", name="method"),
+)
+
+prediction = Table(
+    "prediction",
+    metadata,
+    Column("classification_id", Integer, ForeignKey(classification.c.classification_id), nullable=False),
+    Column("image_id", BigInteger, ForeignKey(image.c.image_id, ondelete="CASCADE"), nullable=False),
+    Column("label_id", Integer, comment="the image's single label at the time"),
+    Column("predicted_label_id", Integer, comment="NULL where nothing voted"),
+    Column(
+        "label_ids",
+        ARRAY(Integer),
+        comment="the classes that scores stands for; NULL: all of the classification's",
+    ),
+    Column("scores", ARRAY(REAL), nullable=False, comment="in [0, 1]; a class that is not there has 0"),
+    PrimaryKeyConstraint("classification_id", "image_id"),
+    Index("prediction_image_id_idx", "image_id"),
+    postgresql_partition_by="LIST (classification_id)",
+)
+
+PARTITIONED = {embedding.name, run_query.name, prediction.name}

@@ -1,6 +1,6 @@
 """A log of changes of vectors, by which copies of them know whether they are current.
 
-Revision: 0007, after 0002.
+Revision: 0007, after 0006.
 """
 
 from alembic import op
@@ -8,7 +8,7 @@ from alembic import op
 from medcbir.store.schema import drop, install, use_schema
 
 revision = "0007"
-down_revision = "0002"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

@@ -2,7 +2,8 @@
 SELECT
     i.image_id,
     coalesce(i.patient_id, 0) AS patient_id,
-    c.label_id::bigint AS label_id
+    c.label_id::bigint AS label_id,
+    i.image_id AS picture_id
 FROM image AS i
 INNER JOIN {partition} AS b ON b.image_id = i.image_id
 INNER JOIN image_class AS c ON c.image_id = i.image_id

@@ -6,7 +6,7 @@ SELECT
     coalesce(i.patient_id, -e.query_id) AS cluster_id,
     e.label_id::bigint AS label_id,
     e.dataset_id::bigint AS dataset_id,
-    array_position(%(metric)s::text [], e.metric)::bigint AS metric,
+    array_position(%(metric)s::text[], e.metric)::bigint AS metric,
     coalesce(e.n, 0)::bigint AS n,
     coalesce(e.value, 'NaN') AS value
 FROM evaluation_query AS e
