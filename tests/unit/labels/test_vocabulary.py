@@ -82,6 +82,11 @@ def test_views_have_one_name_whatever_codes_them():
     assert coded_view("1") is None
 
 
+def test_a_term_that_names_no_place_has_no_region():
+    for term in ("ARTERY", "CARDIOVASCSYS", "ENDOVASCULAR", "EXTREMITY", "JOINT", "LUMEN", "VEIN"):
+        assert canonical_region(term) is None
+
+
 def test_body_parts_of_the_standard_have_a_region():
     """A sample of DICOM PS3.16 table L-1, with terms and codes."""
     named = {
