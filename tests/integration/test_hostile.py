@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -36,6 +37,7 @@ def test_a_hostile_folder_costs_nothing_but_its_own_files(
     os.truncate(root / "sparse.png", 2**40)  # a terabyte, none of it on the disk
     huge = bytearray((root / "good" / "0000.png").read_bytes())
     huge[16:24] = struct.pack(">2I", 2**31 - 1, 2**31 - 1)
+    huge[29:33] = struct.pack(">I", zlib.crc32(huge[12:29]))
     (root / "huge.png").write_bytes(huge)
     deep = b"\x08\x00\x15\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 10_000
     (root / "deep.dcm").write_bytes(bytes(128) + b"DICM" + deep)
