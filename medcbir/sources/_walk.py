@@ -30,7 +30,7 @@ def walk(root: Path, dataset: str) -> Iterator[str | Rejection]:
         elif _is(entry.is_file):
             yield checked(entry.path, dataset)
         else:
-            reason = "is a link to nothing" if entry.is_symlink() else "is not a regular file"
+            reason = "is not a regular file" if os.path.exists(entry.path) else "is a link to nothing"  # noqa: PTH110
             yield Rejection(escaped(entry.path), dataset, reason)
 
 
