@@ -31,16 +31,16 @@ $(VENV)/installed-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
-# A PACS to test against, and what speaks to it. Without root or apt-get those tests say that they are skipped.
+# A PACS to test against, and an independent reader of DICOM. Without root or apt-get those tests say that they are skipped.
 SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk
 DICOMWEB_PLUGIN := /usr/share/orthanc/plugins/libOrthancDicomWeb.so
-system-packages: ## Debian packages that the tests of a PACS need
+system-packages: ## Debian packages that the tests of a PACS and against dcmtk need
 	@{ command -v Orthanc && command -v storescu && test -e $(DICOMWEB_PLUGIN); } >/dev/null 2>&1 || { \
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && export DEBIAN_FRONTEND=noninteractive && \
 	  { apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null 2>&1 || \
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES); } >/dev/null 2>&1; } && \
 	  { service orthanc stop >/dev/null 2>&1 || true; }; \
-	} || echo "not installed: $(SYSTEM_PACKAGES); the tests of a PACS will be skipped"
+	} || echo "not installed: $(SYSTEM_PACKAGES); the tests of a PACS and against dcmtk will be skipped"
 
 docs: $(VENV)/installed-dev ## the generated pages
 	$(BIN)/python docs/generate.py

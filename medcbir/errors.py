@@ -1,6 +1,13 @@
 """The exception tree: every error that a user can cause names the thing, the reason and the next step."""
 
 
+def printable(text: str) -> str:
+    """`text` on one line, safe for any terminal: what would control it (PS3.5 6.1.3, names of files) is escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
+    )
+
+
 class MedcbirError(Exception):
     """A mistake or condition that a user can mend; the command line prints it as one line.
 

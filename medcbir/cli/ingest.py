@@ -76,6 +76,7 @@ def ingest(
     """
     from medcbir.cli.progress import progress
     from medcbir.cli.render import render_json
+    from medcbir.errors import printable
 
     what: dict[str, Any] = {
         "dataset": dataset,
@@ -104,7 +105,7 @@ def ingest(
             click.echo("what was rejected, and why: SELECT uri, kind, reason FROM medcbir.rejected")
     lead = "rejected" if report.added + report.updated + report.unchanged else "Error: nothing could be used"
     for rejection in report.first_rejected:
-        click.echo(f"{lead}: {rejection.uri}: {rejection.reason}", err=True)
+        click.echo(printable(f"{lead}: {rejection.uri}: {rejection.reason}"), err=True)
     if report.interrupted or any(each.interrupted for each in report.encoded):
         click.echo("interrupted; run the same command again to go on", err=True)
         return INTERRUPTED

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from medcbir.errors import MedcbirError
+from medcbir.errors import MedcbirError, printable
 
 INTERRUPTED = 130
 REJECTED = 3
@@ -89,6 +89,6 @@ def main() -> NoReturn:
 
 
 def _tell(message: str, code: int, *, as_json: bool) -> NoReturn:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     click.echo(json.dumps({"error": {"message": line, "exit_code": code}}) if as_json else f"Error: {line}", err=True)
     sys.exit(code)

@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from medcbir.errors import printable
 from medcbir.ingest.pool import Failure, WorkerPool
 from medcbir.labels import label_key
 from medcbir.store.connection import Connection
@@ -20,6 +21,7 @@ from medcbir.types import Entry, ImageRecord, IngestReport, Progress, Rejection,
 _FILES_PER_BATCH = 256  # what kill -9 can cost
 _ROWS_PER_BATCH = 4096  # of records without files
 _TOLD = 5  # rejections that the report names
+_LONGEST_URI, _LONGEST_NAME = 2000, 500  # bytes
 _FINGERPRINT_VERSION = 1  # raise it when decoding changes, so that files are looked at again
 
 
@@ -113,7 +115,9 @@ def _fill_batch(
     rejections = [item for item in batch if isinstance(item, Rejection)]
     records: list[ImageRecord] = []
     for record in (item for item in batch if isinstance(item, ImageRecord)):
-        if tally.is_new(record):
+        if (unfit := _too_long(record)) is not None:
+            rejections.append(Rejection(record.uri, record.dataset, unfit, kind="invalid"))
+        elif tally.is_new(record):
             records.append(record)
         else:
             reason = "listed more than once; the first row counts (write several findings of an image as a|b)"
@@ -233,13 +237,35 @@ def _row(position: int, entry: Entry, print_: bytes, whole: bool) -> tuple[Any, 
     )
 
 
+def _too_long(record: ImageRecord) -> str | None:
+    """Why a record has no place in the catalogue's indexes, whose entries are bounded by a page's third."""
+    names = [
+        ("uri", record.uri, _LONGEST_URI),
+        *((what, name, _LONGEST_NAME) for what, name in (("dataset", record.dataset), ("patient", record.patient))),
+        *(("label", label.name, _LONGEST_NAME) for label in record.labels),
+    ]
+    for what, name, most in names:
+        if name is not None and len(name) > most // 4 and len(name.encode()) > most:
+            return f"its {what} is longer than {most} bytes"
+    return None
+
+
+def _cut(name: str, most: int) -> str:
+    """`name` in at most so many bytes; of a longer one the beginning, and a digest of the whole."""
+    encoded = name.encode()
+    if len(encoded) <= most:
+        return name
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return f"{encoded[: most - 20].decode(errors='ignore')}... {digest}"
+
+
 def _rejected(rejection: Rejection) -> dict[str, str | None]:
     return {
         "stage": "ingest",
         "encoder_id": None,
-        "dataset": rejection.dataset,
-        "uri": rejection.uri,
+        "dataset": _cut(rejection.dataset, _LONGEST_NAME),
+        "uri": _cut(rejection.uri, _LONGEST_URI),
         "frame": None,
         "kind": rejection.kind,
-        "reason": rejection.reason,
+        "reason": printable(rejection.reason),
     }

@@ -28,7 +28,8 @@ class Failure:
 class _Worker:
     """One process and the thread that speaks to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, siblings: int) -> None:
+        self._siblings = siblings
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -40,7 +41,7 @@ class _Worker:
     def _open(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             # -P and the parent's own path: a file in the working directory must not stand in for a module
-            [sys.executable, "-P", "-m", "medcbir.ingest.worker"],
+            [sys.executable, "-P", "-m", "medcbir.ingest.worker", str(self._siblings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -85,7 +86,8 @@ class WorkerPool:
         self.job = job
         self.ahead = ahead
         self.seconds = seconds
-        self._workers = [_Worker() for _ in range(workers or os.cpu_count() or 1)]
+        count = workers or os.cpu_count() or 1
+        self._workers = [_Worker(count) for _ in range(count)]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)

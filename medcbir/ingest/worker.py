@@ -5,6 +5,7 @@ never imported a second time, and the parent can tell which file was open when a
 the pipe are this program, so pickle carries nothing from outside.
 """
 
+import contextlib
 import os
 import pickle
 import sys
@@ -20,10 +21,28 @@ JOBS: dict[str, Callable[..., Any]] = {
 }
 
 
+_LEAST_MEMORY = 4 * 2**30  # bytes: two of the largest images that are let through, as they are decoded
+
+
+def limit_memory(workers: int) -> None:
+    """Give this process half of the machine's memory, shared with its siblings, so that it fails alone.
+
+    An allocation beyond that ends the file, by `MemoryError` or a crash of its decoder, not other processes.
+    """
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):  # not on every system
+        import resource
+
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        limit = max(_LEAST_MEMORY, memory // 2 // workers)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold a patient's image
+
+
 def main() -> None:
     """Serve tasks `(job, arguments)` until standard input closes; each answer is `(succeeded, result or message)`."""
     inbox, outbox = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a decoder prints must not mix with results
+    limit_memory(int(sys.argv[1]))
     while True:
         try:
             job, arguments = pickle.load(inbox)  # noqa: S301

@@ -26,6 +26,18 @@ def canonical_modality(word: str) -> str | None:
 
 
 @lru_cache(maxsize=4096)
+def coded_modality(code: str) -> str | None:
+    """As `canonical_modality`, of a term in a DICOM header, where short and retired ones have a meaning too."""
+    return _spellings()["modality_codes"].get(_term(code)) or canonical_modality(code)
+
+
+@lru_cache(maxsize=4096)
+def coded_view(code: str) -> str | None:
+    """The view that a SNOMED code means, as DICOM's View Position writes it; None where it is unknown."""
+    return _spellings()["views"].get(_term(code))
+
+
+@lru_cache(maxsize=4096)
 def canonical_region(word: str) -> str | None:
     """The stored name of a region, say chest for 'THORAX'; None where it is unknown."""
     return _spellings()["regions"].get(_term(word))

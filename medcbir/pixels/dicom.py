@@ -2,8 +2,10 @@
 
 import logging
 import math
+import re
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -14,15 +16,16 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom import uid
+from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.filereader import read_partial
+from pydicom.filereader import read_dataset, read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
 from medcbir.errors import NotAnImageError, UnreadableImageError
 from medcbir.pixels.encapsulation import Fragment, check_codestream, locate_frames
 from medcbir.pixels.grey import Linear, Lookup, Rendition, Transform, Window, render, to_eight_bits
-from medcbir.pixels.image_file import ImageFile, check_size, clean_reasons
+from medcbir.pixels.image_file import ImageFile, check_frames, check_size, clean_reasons
 from medcbir.types import UInt8Image
 
 logging.getLogger("pydicom").propagate = False  # it logs values of elements, which may name a patient
@@ -31,6 +34,12 @@ _PIXEL_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelDa
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _WITH_END_OF_IMAGE = {*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes}
 _SELF_SHIFTING = {*uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes}
+_MOST_INFLATED = 2**30
+"""Bytes of a deflated data set, which is held in memory."""
+_NO_IMAGES = re.compile(
+    r"Encapsulated|.*(SR|PresentationState|Waveform|Report|Document|PlanStorage|StructureSet|RecordStorage)"
+)
+"""Keywords of SOP classes that are no images, whatever elements their objects have."""
 
 
 @contextmanager
@@ -48,17 +57,16 @@ class DicomFile(ImageFile):
     def __init__(self, path: Path, *, max_pixels: int) -> None:
         """Read the header, check sizes and find the frames; nothing is decoded."""
         self._path = path
-        self._in_memory: bytes | None = None
         with quiet_pydicom(), clean_reasons("its DICOM header cannot be read"), path.open("rb") as stream:
-            self.header, element = _read_header(stream)
-            if self.header.file_meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
-                element = self._inflate(stream)
-            if element is None:
-                raise NotAnImageError(f"DICOM object without pixel data ({_object_name(self.header)})")
+            self.header, element, self._in_memory = _read_header(stream)
+            if element is None or _is_no_image(self.header):
+                lacks = "pixel data" if element is None else "an image"
+                raise NotAnImageError(f"DICOM object without {lacks} ({_object_name(self.header)})")
             keyword, vr, position, length = element
             self._options = _pixel_options(self.header, keyword, vr)
             check_size(self._options["rows"], self._options["columns"], max_pixels)
             self.n_frames: int = self._options["number_of_frames"]
+            check_frames(self.n_frames)
             self._syntax = _transfer_syntax(self.header)
             self._position = position
             with self._open() as source:
@@ -78,18 +86,6 @@ class DicomFile(ImageFile):
 
     def _open(self) -> BinaryIO:
         return self._path.open("rb") if self._in_memory is None else BytesIO(self._in_memory)
-
-    def _inflate(self, stream: BinaryIO) -> tuple[str, str | None, int, int] | None:
-        """A deflated data set (PS3.5 A.5) is held in memory: nothing in it has a position in the file."""
-        stream.seek(0)
-        self.header = pydicom.dcmread(stream, force=True)
-        for tag, keyword in _PIXEL_KEYWORDS.items():
-            if tag in self.header:
-                pixel_data = self.header[tag]
-                self._in_memory = pixel_data.value
-                del self.header[tag]
-                return keyword, pixel_data.VR, 0, len(pixel_data.value)
-        return None
 
     def _check_length(self, available: int) -> None:
         options = self._options
@@ -134,17 +130,45 @@ class DicomFile(ImageFile):
         return np.ascontiguousarray(pixels, dtype=native), str(found["photometric_interpretation"])
 
 
-def _read_header(stream: BinaryIO) -> tuple[pydicom.Dataset, tuple[str, str | None, int, int] | None]:
-    """The data set up to its pixel data, and that element's keyword, VR, position of the value, and length."""
+def _read_header(
+    stream: BinaryIO,
+) -> tuple[pydicom.Dataset, tuple[str, str | None, int, int] | None, bytes | None]:
+    """The data set up to its pixel data; that element's keyword, VR, position of the value, and length.
+
+    Nothing in a deflated data set (PS3.5 A.5) has a position in the file: it comes third, and positions are within it.
+    """
     found: list[tuple[str, str | None, int, int]] = []
+    source = stream
 
     def at_pixel_data(tag: int, vr: str | None, length: int) -> bool:
         if tag in _PIXEL_KEYWORDS:
-            found.append((_PIXEL_KEYWORDS[tag], vr, stream.tell(), length))
+            found.append((_PIXEL_KEYWORDS[tag], vr, source.tell(), length))
         return tag in _PIXEL_KEYWORDS
 
-    header = read_partial(stream, stop_when=at_pixel_data, force=True)
-    return header, found[0] if found else None
+    inflated = None
+    if stream.read(132)[128:] == b"DICM":
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+        if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
+            inflated = _inflate(stream.read())
+    if inflated is None:
+        stream.seek(0)
+        header: pydicom.Dataset = read_partial(stream, stop_when=at_pixel_data, force=True)
+    else:
+        source = BytesIO(inflated)
+        header = read_dataset(source, False, True, stop_when=at_pixel_data)
+        header.file_meta = FileMetaDataset(meta)
+        header.set_original_encoding(False, True)
+    return header, found[0] if found else None, inflated
+
+
+def _inflate(content: bytes) -> bytes:
+    inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflating.decompress(content, _MOST_INFLATED)
+    if inflating.unconsumed_tail:
+        raise UnreadableImageError(f"its deflated data set is larger than {_MOST_INFLATED} bytes")
+    if not inflating.eof:
+        raise UnreadableImageError("its deflated data set is cut short")
+    return inflated
 
 
 def _pixel_options(header: pydicom.Dataset, keyword: str, vr: str | None) -> dict[str, Any]:
@@ -186,6 +210,11 @@ def _transfer_syntax(header: pydicom.Dataset) -> uid.UID:
 def _extended_offsets(header: pydicom.Dataset) -> tuple[int, ...]:
     table = header.get("ExtendedOffsetTable") or b""
     return struct.unpack(f"<{len(table) // 8}Q", table[: len(table) // 8 * 8])
+
+
+def _is_no_image(header: pydicom.Dataset) -> bool:
+    stated = header.get("SOPClassUID")
+    return bool(stated) and _NO_IMAGES.match(uid.UID(stated).keyword) is not None
 
 
 def _object_name(header: pydicom.Dataset) -> str:

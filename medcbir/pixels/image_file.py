@@ -14,6 +14,9 @@ from medcbir.types import UInt8Image
 MAX_PIXELS = 200_000_000
 """Default limit of rows x columns of one frame."""
 
+MAX_FRAMES = 100_000
+"""Limit of the frames of one file, each of which becomes a row."""
+
 
 class ImageFile(ABC):
     """An opened file of `n_frames` images; `header` is its DICOM metadata without pixel data, None in other formats."""
@@ -69,6 +72,12 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
         raise UnreadableImageError(
             f"declares {width} x {height} pixels, more than the limit of {max_pixels} (MEDCBIR_MAX_PIXELS)"
         )
+
+
+def check_frames(count: int) -> None:
+    """Refuse a file with more frames than anyone has scanned, before they are looked for."""
+    if count > MAX_FRAMES:
+        raise UnreadableImageError(f"declares {count} frames, more than the limit of {MAX_FRAMES}")
 
 
 def pixel_sha256(pixels: UInt8Image) -> bytes:

@@ -1,6 +1,7 @@
 """NIfTI volumes as axial slices; needs nibabel, which is imported when the first volume is opened."""
 
 import gzip
+import math
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import numpy.typing as npt
 
 from medcbir.errors import UnreadableImageError
 from medcbir.pixels.grey import Rendition, Window, render
-from medcbir.pixels.image_file import ImageFile, check_size, clean_reasons
+from medcbir.pixels.image_file import ImageFile, check_frames, check_size, clean_reasons
 from medcbir.types import UInt8Image
 
+_LARGEST_HEADER = 2**28  # bytes, extensions included
 _SHOWN = (1.0, 99.0)  # percentiles of the voxels that are not zero
 
 
@@ -38,16 +40,20 @@ class NiftiFile(ImageFile):
                 start = stream.read(600)
             kind: Any = nibabel.Nifti2Header if start[4:8] == b"n+2\0" else nibabel.Nifti1Header
             self._header = kind.from_fileobj(BytesIO(start), check=False)
-            shape = (*self._header.get_data_shape(), 1, 1)[:4]
-            if len(self._header.get_data_shape()) < 2 or self._header.get_data_dtype().kind not in "iuf":
+            declared = [int(side) for side in self._header.get_data_shape()]
+            if len(declared) < 2 or min(declared) < 1 or self._header.get_data_dtype().kind not in "iuf":
                 raise UnreadableImageError("NIfTI of this shape or data type is not supported")
-            check_size(int(np.prod(shape[1:3])), int(shape[0]), max_pixels)
-            self._shape = tuple(int(side) for side in shape)
+            self._shape = (*declared, 1, 1)[:4]
+            check_size(math.prod(self._shape[1:3]), self._shape[0], max_pixels)
+            self._start = int(self._header["vox_offset"])
+            if not 0 <= self._start <= _LARGEST_HEADER:  # gzip would be inflated up to there
+                raise UnreadableImageError("its NIfTI header declares voxels where none can be")
             orientation: Any = io_orientation
             self._to_canonical = orientation(self._header.get_best_affine())
             self._reorient: Any = apply_orientation
             self._slices = self._shape[int(np.argwhere(self._to_canonical[:, 0] == 2)[0, 0])]
             self.n_frames = self._slices * self._shape[3]
+            check_frames(self.n_frames)
         self._volume: tuple[int, npt.NDArray[Any], Rendition] | None = None
 
     @property
@@ -68,9 +74,9 @@ class NiftiFile(ImageFile):
     def _read(self, time: int) -> npt.NDArray[Any]:
         """Voxels (right, anterior, superior) of one volume, scaled as the header says."""
         dtype = self._header.get_data_dtype()
-        count = int(np.prod(self._shape[:3]))
+        count = math.prod(self._shape[:3])
         with self._open() as stream:
-            stream.seek(int(self._header["vox_offset"]) + time * count * dtype.itemsize)
+            stream.seek(self._start + time * count * dtype.itemsize)
             content = stream.read(count * dtype.itemsize)
         voxels = np.frombuffer(content, dtype).reshape(self._shape[:3], order="F")
         slope, intercept = self._header.get_slope_inter()

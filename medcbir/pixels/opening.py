@@ -1,5 +1,7 @@
 """Which reader a file needs: told by its first bytes, since names lie and DICOM files often have none."""
 
+import os
+import stat
 import struct
 from pathlib import Path
 
@@ -22,6 +24,8 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
     damaged or too large image, or a file named as an image that holds none; `NotAnImageError` for any other content.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116, opening a pipe would wait for who writes to it
+            raise NotAnImageError("is not a regular file")
         with path.open("rb") as stream:
             start = stream.read(132)
     except OSError as error:

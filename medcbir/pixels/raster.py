@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from medcbir.errors import MedcbirError, UnreadableImageError
 from medcbir.pixels.grey import Rendition, render
-from medcbir.pixels.image_file import ImageFile, check_size
+from medcbir.pixels.image_file import ImageFile, check_frames, check_size
 from medcbir.types import UInt8Image
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "JPEG2000", "GIF", "WEBP", "PPM")  # none that runs another program
@@ -33,6 +33,7 @@ class RasterFile(ImageFile):
                 stream.seek(0)
                 self._image = Image.open(BytesIO(stream.read()), formats=_FORMATS)
                 self.n_frames: int = getattr(self._image, "n_frames", 1)
+                check_frames(self.n_frames)
         except (MedcbirError, UnidentifiedImageError):
             raise
         except Exception as error:

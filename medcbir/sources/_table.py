@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from medcbir.errors import InputError
 from medcbir.labels import canonical_split
@@ -18,6 +18,7 @@ from medcbir.types import Rejection, Split
 
 _DELIMITERS = ",;\t"
 _SUFFIXES = (".csv", ".tsv")
+_LONGEST_ROW = 1_000_000  # characters
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -40,10 +41,12 @@ class Table:
         """The line number and the cells of each row, or the reason why it has none; blank lines are no rows."""
         try:
             with _open(self.path) as stream:
-                reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
+                lines = _Lines(stream, _most_characters(self.path))
+                reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
                 next(reader)
                 while True:
                     line = reader.line_num + 1
+                    lines.row = 0
                     try:
                         cells = next(reader)
                     except StopIteration:
@@ -62,6 +65,8 @@ class Table:
             raise InputError(f"{self.path} is not UTF-8 text") from None
         except (EOFError, zlib.error, gzip.BadGzipFile):
             raise InputError(f"{self.path} is damaged: download it again") from None
+        except _BombError:
+            raise InputError(f"{self.path} grows a hundredfold when it is unpacked: unpack and look at it") from None
 
     def picker(self, *names: str) -> Callable[[list[str]], tuple[str, ...]]:
         """What takes the cells of these columns (two or more) out of a row; `InputError` where one is missing."""
@@ -91,7 +96,7 @@ def open_table(path: Path) -> Table:
     """Read the header of a manifest, plain or `.gz`; raises `InputError` where there is none to read."""
     try:
         with _open(path) as stream:
-            first = stream.readline(1_000_000)
+            first = stream.readline(_LONGEST_ROW)
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -99,6 +104,8 @@ def open_table(path: Path) -> Table:
         raise InputError(f"{path} cannot be read: {reason}") from None
     if not first.strip():
         raise InputError(f"{path} is empty: a manifest begins with a line of column names")
+    if len(first) == _LONGEST_ROW:
+        raise InputError(f"{path} is no table: its first line has no end")
     delimiter = max(_DELIMITERS, key=first.count)
     names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
     columns = tuple(name or f"column_{position}" for position, name in enumerate(names, start=1))
@@ -131,6 +138,50 @@ def read_split(text: str, column: str) -> Split | None:
     if split is None:
         raise RowError(column, f"unknown split {text[:20]!r}; known are train, val, test")
     return split
+
+
+class _BombError(Exception):
+    """A packed table that holds far more than a table does."""
+
+
+class _Lines:
+    """The lines of a text for `csv.reader`, which would hold a row of any length: one too long is an error, then left.
+
+    `row` is how much of a row has been given, to be set to 0 before each.
+    """
+
+    def __init__(self, stream: TextIO, most: int | None) -> None:
+        self.row = 0
+        self._stream = stream
+        self._left = most
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._read()
+        whole = line
+        while len(line) == _LONGEST_ROW and not line.endswith("\n"):
+            line = self._read()
+        if self.row > _LONGEST_ROW:
+            raise csv.Error(f"a row of more than {_LONGEST_ROW} characters")
+        if not whole:
+            raise StopIteration
+        return whole
+
+    def _read(self) -> str:
+        line = self._stream.readline(_LONGEST_ROW)
+        self.row += len(line)
+        if self._left is not None:
+            self._left -= len(line)
+            if self._left < 0:
+                raise _BombError
+        return line
+
+
+def _most_characters(path: Path) -> int | None:
+    """How much a packed table may hold: text packs to a tenth, a bomb to a thousandth."""
+    return 2**24 + 100 * path.stat().st_size if path.suffix == ".gz" else None
 
 
 def _open(path: Path) -> TextIO:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -17,6 +18,7 @@ _MISSING = "a manifest lists this image, and its file is missing"
 _UNLISTED = "no manifest lists this image"
 _NAMESAKE = "a second file of this name; the first one counts"
 _NO_IMAGE = "its name is not that of an image (.png, .jpg, .jpeg)"
+_LONGEST_LINE = 10_000  # characters; a longer one is read as several
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -106,7 +108,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not blank, without the blanks around them, and their numbers."""
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(stream, start=1):
+            for number, line in enumerate(iter(partial(stream.readline, _LONGEST_LINE), ""), start=1):
                 if text := line.strip():
                     yield number, text
     except UnicodeDecodeError:

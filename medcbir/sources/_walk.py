@@ -15,7 +15,7 @@ def walk(root: Path, dataset: str) -> Iterator[str | Rejection]:
     """
     top = os.path.abspath(root)  # noqa: PTH100, links stay as they are
     if not root.is_dir():
-        yield _checked(top, dataset)
+        yield checked(top, dataset) if root.is_file() else Rejection(escaped(top), dataset, "is not a regular file")
         return
     seen: set[tuple[int, int]] = set()
     levels = [_entries(top, dataset, seen)]
@@ -28,10 +28,10 @@ def walk(root: Path, dataset: str) -> Iterator[str | Rejection]:
         elif _is(entry.is_dir):
             levels.append(_entries(entry.path, dataset, seen))
         elif _is(entry.is_file):
-            yield _checked(entry.path, dataset)
+            yield checked(entry.path, dataset)
         else:
-            reason = "is a link to nothing" if entry.is_symlink() else "is not a regular file"
-            yield Rejection(_escaped(entry.path), dataset, reason)
+            reason = "is not a regular file" if os.path.exists(entry.path) else "is a link to nothing"  # noqa: PTH110
+            yield Rejection(escaped(entry.path), dataset, reason)
 
 
 def _entries(folder: str, dataset: str, seen: set[tuple[int, int]]) -> Iterator["os.DirEntry[str] | Rejection"]:
@@ -45,7 +45,7 @@ def _entries(folder: str, dataset: str, seen: set[tuple[int, int]]) -> Iterator[
             ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
         reason = f"folder cannot be read: {error.strerror or type(error).__name__}"
-        yield Rejection(_escaped(folder), dataset, reason)
+        yield Rejection(escaped(folder), dataset, reason)
         return
     yield from ordered
 
@@ -57,13 +57,15 @@ def _is(kind: Callable[[], bool]) -> bool:
         return False
 
 
-def _checked(path: str, dataset: str) -> str | Rejection:
+def checked(path: str, dataset: str) -> str | Rejection:
+    """`path`, or why it cannot be stored."""
     try:
         path.encode()
     except UnicodeEncodeError:
-        return Rejection(_escaped(path), dataset, "its path is not valid UTF-8; rename it")
+        return Rejection(escaped(path), dataset, "its path is not valid UTF-8; rename it")
     return path
 
 
-def _escaped(path: str) -> str:
+def escaped(path: str) -> str:
+    """`path` with bytes that are not UTF-8 as escapes."""
     return os.fsencode(path).decode(errors="backslashreplace")

@@ -11,7 +11,7 @@ from typing import Any
 import pydicom
 from pydicom.uid import UID
 
-from medcbir.labels import canonical_modality, canonical_region
+from medcbir.labels import canonical_region, coded_modality, coded_view
 from medcbir.pixels import quiet_pydicom
 from medcbir.sources import Options, Source
 from medcbir.sources._places import Place, by_template
@@ -33,7 +33,7 @@ def describe(header: pydicom.Dataset, record: ImageRecord, *, frame: int, hash_k
     with quiet_pydicom():
         anatomy = _frame_anatomy(header, frame)
         attributes = {
-            "view": _code(header, "ViewPosition"),
+            "view": _code(header, "ViewPosition") or _view(header),
             "laterality": _laterality(header, anatomy),
             "burned_in": {"YES": True, "NO": False}.get(_code(header, "BurnedInAnnotation") or ""),
             "sop_class": _sop_class(header),
@@ -45,7 +45,7 @@ def describe(header: pydicom.Dataset, record: ImageRecord, *, frame: int, hash_k
             study_uid=record.study_uid or _uid(header, "StudyInstanceUID"),
             series_uid=record.series_uid or _uid(header, "SeriesInstanceUID"),
             instance_uid=record.instance_uid or _uid(header, "SOPInstanceUID"),
-            modality=record.modality or canonical_modality(_text(header, "Modality")),
+            modality=record.modality or coded_modality(_text(header, "Modality")),
             region=record.region or _region(header, anatomy),
             attributes=told | dict(record.attributes),
         )
@@ -83,6 +83,12 @@ def _laterality(header: pydicom.Dataset, anatomy: pydicom.Dataset | None) -> str
     if anatomy is not None:
         sides.insert(0, _code(anatomy, "FrameLaterality"))
     return next((side for side in sides if side in ("L", "R", "B", "U")), None)
+
+
+def _view(header: pydicom.Dataset) -> str | None:
+    """The view by its code, which mammography and radiography may give alone (PS3.3 C.8.11.7, C.8.11.5)."""
+    coded = _item(header, "ViewCodeSequence")
+    return None if coded is None else coded_view(_text(coded, "CodeValue"))
 
 
 def _sop_class(header: pydicom.Dataset) -> str | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from medcbir.errors import InputError, SourceAwayError, StoreFullError
-from medcbir.labels import canonical_modality
+from medcbir.labels import coded_modality
 from medcbir.sources import Options, Pacs, Source, Url
 from medcbir.sources._instances import InstanceStore, is_uid
 from medcbir.types import ImageRecord, Rejection
@@ -267,7 +267,7 @@ def _listed(server: _Server, pacs: Pacs, options: Options) -> Iterator[ImageReco
                     study_uid=study_uid,
                     series_uid=series_uid,
                     instance_uid=instance_uid,
-                    modality=canonical_modality(str(modality or "")),
+                    modality=coded_modality(str(modality or "")),
                     split=options.split,
                 )
         pacs.looked_at[study_uid] = instances

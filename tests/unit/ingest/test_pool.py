@@ -1,5 +1,6 @@
 """The worker pool against processes that really die and files that really hang."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -42,23 +43,25 @@ def workers() -> set[int]:
 
 
 @pytest.fixture
-def fifo(tmp_path: Path) -> Iterator[Path]:
-    """A file that whoever opens it waits for: nobody ever writes to it."""
-    path = tmp_path / "hangs.png"
-    os.mkfifo(path)
-    yield path
-    path.unlink()
+def hanging(tmp_path: Path) -> Iterator[Path]:
+    """A file that whoever opens it waits for: a lease holds it, for 45 seconds after it is first opened."""
+    path = picture(tmp_path / "hangs.png")
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    with path.open("r+b") as leased:
+        fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield path
+    signal.signal(signal.SIGIO, before)
 
 
-def kill_the_reader_of(fifo: Path, known: set[int]) -> threading.Thread:
-    """In a while, kill the worker that has begun to open `fifo`, and no other."""
+def kill_who_opens(hanging: Path, known: set[int]) -> threading.Thread:
+    """In a while, kill the worker that has begun to open `hanging`, and no other."""
 
     def kill() -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             for pid in workers() - known:
                 with suppress(OSError):
-                    if "fifo" in Path(f"/proc/{pid}/wchan").read_text() or _sleeps_in_open(pid):
+                    if _waits_in_open(pid) and _waits_in_open(pid):
                         os.kill(pid, signal.SIGKILL)
                         return
             time.sleep(0.02)
@@ -68,8 +71,9 @@ def kill_the_reader_of(fifo: Path, known: set[int]) -> threading.Thread:
     return thread
 
 
-def _sleeps_in_open(pid: int) -> bool:
-    """Whether the process is inside openat, which returns at once for anything but a FIFO without a writer."""
+def _waits_in_open(pid: int) -> bool:
+    """Whether the process is inside openat, which returns at once for anything else."""
+    time.sleep(0.1)
     return Path(f"/proc/{pid}/syscall").read_text().split()[0] in {"257", "56"}
 
 
@@ -97,40 +101,44 @@ def test_no_more_than_ahead_tasks_are_taken_in_advance(tmp_path: Path) -> None:
             assert taken <= done + 5
 
 
-def test_a_file_that_hangs_its_decoder_is_given_up_and_the_others_are_read(tmp_path: Path, fifo: Path) -> None:
+def test_a_file_that_hangs_its_decoder_is_given_up_and_the_others_are_read(tmp_path: Path, hanging: Path) -> None:
     good = [picture(tmp_path / f"{number}.png") for number in range(6)]
     with WorkerPool("inspect", workers=1, seconds=2) as pool:
         started = time.monotonic()
-        answers = {arguments[0].uri: answer for arguments, answer in pool.map(map(task, [*good[:3], fifo, *good[3:]]))}
+        answers = {
+            arguments[0].uri: answer for arguments, answer in pool.map(map(task, [*good[:3], hanging, *good[3:]]))
+        }
         assert time.monotonic() - started < 30
     assert answers.pop("hangs.png") == Failure("its decoder was stopped after 2 s")
     assert len(answers) == 6
     assert all(isinstance(answer[0], Entry) and answer[0].facts.width == 16 for answer in answers.values())
 
 
-def test_a_hanging_file_is_always_told_from_a_crash(fifo: Path) -> None:
+def test_a_hanging_file_is_always_told_from_a_crash(hanging: Path) -> None:
     with WorkerPool("inspect", workers=4, seconds=1) as pool:
-        reasons = {answer.reason for _, answer in pool.map([task(fifo)] * 12)}
+        reasons = {answer.reason for _, answer in pool.map([task(hanging)] * 12)}
     assert reasons == {"its decoder was stopped after 1 s"}
 
 
-def test_a_decoder_that_is_killed_costs_its_file_alone(tmp_path: Path, fifo: Path) -> None:
+def test_a_decoder_that_is_killed_costs_its_file_alone(tmp_path: Path, hanging: Path) -> None:
     good = [picture(tmp_path / f"{number}.png") for number in range(6)]
     before = workers()
     with WorkerPool("inspect", workers=1, seconds=60) as pool:
-        killer = kill_the_reader_of(fifo, before)
-        answers = {arguments[0].uri: answer for arguments, answer in pool.map(map(task, [*good[:3], fifo, *good[3:]]))}
+        killer = kill_who_opens(hanging, before)
+        answers = {
+            arguments[0].uri: answer for arguments, answer in pool.map(map(task, [*good[:3], hanging, *good[3:]]))
+        }
         killer.join()
     assert answers.pop("hangs.png") == Failure("its decoder crashed")
     assert all(isinstance(answer[0], Entry) for answer in answers.values())
     assert len(answers) == 6
 
 
-def test_closing_ends_every_worker_even_one_that_hangs(tmp_path: Path, fifo: Path) -> None:
+def test_closing_ends_every_worker_even_one_that_hangs(tmp_path: Path, hanging: Path) -> None:
     before = workers()
     started = time.monotonic()
     with WorkerPool("inspect", workers=2, seconds=300) as pool:
-        results = pool.map([task(picture(tmp_path / "a.png")), task(fifo)])
+        results = pool.map([task(picture(tmp_path / "a.png")), task(hanging)])
         next(results)
         assert workers() - before
     assert time.monotonic() - started < 30

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medcbir.errors import InputError
-from medcbir.labels import canonical_modality, canonical_region, canonical_split, label, label_key, parse_label
+from medcbir.labels import (
+    canonical_modality,
+    canonical_region,
+    canonical_split,
+    coded_modality,
+    coded_view,
+    label,
+    label_key,
+    parse_label,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +57,58 @@ def test_modalities(word, modality):
 )
 def test_regions(word, region):
     assert canonical_region(word) == region
+
+
+@pytest.mark.parametrize(
+    ("code", "modality", "as_a_folder"),
+    [
+        ("DX", "XR", "XR"),
+        ("IVOCT", "OPT", "OPT"),
+        ("OPM", "OPM", "OPM"),
+        ("PA", "PA", None),
+        ("EC", "US", None),
+        ("ST", "NM", None),
+        ("SR", None, None),
+    ],
+)
+def test_a_code_in_a_header_means_more_than_a_folder_of_that_name(code, modality, as_a_folder):
+    assert coded_modality(code) == modality
+    assert canonical_modality(code) == as_a_folder
+
+
+def test_views_have_one_name_whatever_codes_them():
+    assert {coded_view(code) for code in ("399162004", "R-10242")} == {"CC"}
+    assert coded_view("R-10226") == "MLO"
+    assert coded_view("1") is None
+
+
+def test_a_term_that_names_no_place_has_no_region():
+    for term in ("ARTERY", "CARDIOVASCSYS", "ENDOVASCULAR", "EXTREMITY", "JOINT", "LUMEN", "VEIN"):
+        assert canonical_region(term) is None
+
+
+def test_body_parts_of_the_standard_have_a_region():
+    """A sample of DICOM PS3.16 table L-1, with terms and codes."""
+    named = {
+        "ABDOMENPELVIS 818982008": "abd",
+        "ACJOINT 85856004": "shoulder",
+        "ADRENAL 23451007": "abd",
+        "CALCANEUS 80144004": "foot",
+        "CHESTABDPELVIS 416775004": "chest",
+        "CSPINE 122494005": "spine",
+        "FEMUR 71341001": "thigh",
+        "HEADNECK 774007": "head",
+        "MEDIASTINUM 72410000": "chest",
+        "NECKCHESTABDPELV 416319003": "neck",
+        "PATELLA 64234005": "knee",
+        "SIJOINT 39723000": "pelvis",
+        "TESTIS 40689003": "pelvis",
+        "THORACICAORTA 113262008": "aorta",
+        "TMJOINT 53620006": "jaw",
+        "WHOLEBODY 38266002": "wholebody",
+    }
+    for words, region in named.items():
+        assert {canonical_region(word) for word in words.split()} == {region}
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,15 @@ def test_the_anatomic_region_of_the_frame_serves_where_no_body_part_is_named(hea
     assert described(header, frame=1).region == "brain"
 
 
+def test_a_view_that_is_only_coded_is_known(header):
+    coded = pydicom.Dataset()
+    coded.CodeValue, coded.CodingSchemeDesignator, coded.CodeMeaning = "399368009", "SCT", "medio-lateral oblique"
+    header.ViewCodeSequence = [coded]
+    assert described(header).attributes["view"] == "PA"
+    del header.ViewPosition
+    assert described(header).attributes["view"] == "MLO"
+
+
 def test_a_damaged_element_costs_itself_alone(header):
     header.PerFrameFunctionalGroupsSequence = []
     header["Modality"] = pydicom.DataElement(0x00080060, "SQ", [])
