@@ -18,12 +18,13 @@ _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamplin
 def prepare(image: UInt8Image, pixels: Pixels) -> UInt8Image:
     """Resize and crop `image`, (height, width) or (height, width, 3) uint8, to (size, size, 3) uint8.
 
-    Value for value what timm's evaluation transform (crop mode 'center', or 'squash') gives before it normalises, and
-    for 'longest' what SAM's gives. Grey is replicated last: a resampled channel does not depend on the others.
+    Value for value what timm's evaluation transform (crop mode 'center', or 'squash') gives before it normalises, for
+    'shortest_floor' what transformers' processors give, and for 'longest' what SAM's gives. Grey is replicated last: a
+    resampled channel does not depend on the others.
     Raises `UnreadableImageError` for a strip so narrow that its resized form would not fit in memory.
     """
     height, width = image.shape[:2]
-    if pixels.resize == "shortest" and max(height, width) > _NARROWEST * min(height, width):
+    if pixels.resize.startswith("shortest") and max(height, width) > _NARROWEST * min(height, width):
         raise UnreadableImageError(f"it is {width} x {height} pixels, too narrow a strip to be encoded")
     size = pixels.size
     new_width, new_height = _new_size(width, height, pixels)
@@ -32,7 +33,8 @@ def prepare(image: UInt8Image, pixels: Pixels) -> UInt8Image:
         canvas = Image.new("RGB", (size, size), tuple(round(255 * mean) for mean in pixels.mean))
         canvas.paste(source.resize((new_width, new_height), resampling))
         return np.asarray(canvas)
-    left, top = round((new_width - size) / 2), round((new_height - size) / 2)
+    centred = math.floor if pixels.resize == "shortest_floor" else round
+    left, top = centred((new_width - size) / 2), centred((new_height - size) / 2)
     scale = width / new_width
     box = (left * scale, top * scale, (left + size) * scale, (top + size) * scale)
     if width == height and all(edge == float(np.float32(edge)) for edge in box):

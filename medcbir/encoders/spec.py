@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 Library = Literal["timm", "open_clip"]
 Interpolation = Literal["bilinear", "bicubic"]
-Resize = Literal["shortest", "squash", "longest"]
+Resize = Literal["shortest", "shortest_floor", "squash", "longest"]
 Precision = Literal["float32", "bfloat16"]
 Domain = Literal["natural", "medical", "biomedical"]
 Output = Literal["pooled", "class_token", "neck_mean", "logits", "probabilities", "projected"]
@@ -39,7 +39,8 @@ class Pixels:
     """What the model sees: RGB of `size` x `size` pixels, scaled to [0, 1], less `mean`, by `std`.
 
     The image is resized to floor(size / crop), its shortest side ('shortest') or both sides ('squash'), and the centre
-    is cut out; or its longest side ('longest', as SAM does) is resized to `size` and the rest, right and below, is
+    is cut out, its corner rounded as torchvision does (half to even), or down as transformers does ('shortest_floor');
+    or its longest side ('longest', as SAM does) is resized to `size` and the rest, right and below, is
     filled with the mean colour.
     """
 

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from open_clip.model import CustomTextCLIP
 
 from medcbir.encoders import get_spec, load_encoder
 from medcbir.encoders.key_maps import (
     dinov2,
     medclip_swin,
     open_clip_visual,
+    radimagenet_resnet,
     same_names,
     segment_anything,
     xmir_densenet,
+    xrv_densenet,
 )
 from medcbir.errors import EncoderError
 
@@ -44,26 +45,49 @@ def assert_encodes_as(name, published, reference, directory):
     np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=2e-6)
 
 
-def test_resnet50_gives_torchvisions_probabilities(tmp_path):
-    model = shaken(torchvision.models.resnet50())
-    assert_encodes_as("resnet50", model.state_dict(), lambda pixels: model(pixels).softmax(dim=1), tmp_path)
-
-
-@pytest.mark.parametrize("wrapped", [False, True], ids=["torchvision", "x-mir"])
-def test_xmir_gives_torchvisions_pooled_features(tmp_path, wrapped):
+def test_xmir_gives_torchvisions_pooled_features_from_a_plain_file_too(tmp_path):
     model = shaken(torchvision.models.densenet121())
     state = model.state_dict()
-    if wrapped:
-        features = model.features.state_dict()
-        state = {"state_dict": {f"densenet121.0.{name}": tensor for name, tensor in features.items()}}
     assert_encodes_as("xmir", state, lambda pixels: torch.relu(model.features(pixels)).mean(dim=(2, 3)), tmp_path)
 
 
-def test_biomedclip_gives_open_clips_image_embedding(tmp_path):
-    vision = {"timm_model_name": "vit_base_patch16_224", "timm_pool": "", "timm_proj": "linear", "image_size": 224}
-    text = {"context_length": 1, "vocab_size": 1, "width": 64, "heads": 1, "layers": 1}
-    model = shaken(CustomTextCLIP(512, vision, text))
-    assert_encodes_as("biomedclip", model.state_dict(), model.encode_image, tmp_path)
+def test_both_of_rad_dinos_files_are_read_alike():
+    names = {
+        "embeddings.cls_token": "cls_token",
+        "embeddings.position_embeddings": "pos_embed",
+        "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
+        "encoder.layer.3.attention.output.dense.bias": "blocks.3.attn.proj.bias",
+        "encoder.layer.3.layer_scale1.lambda1": "blocks.3.ls1.gamma",
+        "encoder.layer.3.mlp.fc1.bias": "blocks.3.mlp.fc1.bias",
+        "encoder.layer.3.norm1.bias": "blocks.3.norm1.bias",
+        "layernorm.weight": "norm.weight",
+    }
+    tensors = {theirs: torch.zeros(1, 5, 2) for theirs in names}
+    parts = {
+        f"encoder.layer.3.attention.attention.{part}.bias": torch.tensor([number])
+        for number, part in enumerate(("query", "key", "value"))
+    }
+    mapped = dinov2({**tensors, **parts, "embeddings.mask_token": torch.zeros(1)}, {"pos_embed": torch.zeros(1, 5, 2)})
+    assert set(mapped) == {*names.values(), "blocks.3.attn.qkv.bias"}
+    assert mapped["blocks.3.attn.qkv.bias"].tolist() == [0, 1, 2]
+
+
+def test_xrv_takes_one_channel_for_the_mean_of_three_and_no_other_count():
+    kernel = torch.arange(49.0).reshape(1, 1, 7, 7)
+    mapped = xrv_densenet({"features.conv0.weight": kernel, "op_threshs": 0, "classifier.bias": 0}, {})
+    assert set(mapped) == {"features.conv0.weight"}
+    torch.testing.assert_close(mapped["features.conv0.weight"].sum(dim=1, keepdim=True), kernel)
+    colour = xrv_densenet({"features.conv0.weight": torch.zeros(64, 3, 7, 7)}, {})
+    assert colour["features.conv0.weight"].shape != (64, 3, 7, 7), "which the loader refuses"
+
+
+def test_radimagenets_numbers_are_torchvisions_children():
+    children = list(torchvision.models.resnet50().named_children())[:9]
+    numbered = {f"backbone.{number}.weight": 0 for number in range(len(children))}
+    assert list(radimagenet_resnet(numbered, {}))[:2] == ["conv1.weight", "bn1.weight"]
+    named = {number: name for number, (name, module) in enumerate(children) if list(module.parameters())}
+    mapped = list(radimagenet_resnet(numbered, {}))
+    assert {number: mapped[number].removesuffix(".weight") for number in named} == named
 
 
 def test_medclip_fuses_query_key_and_value_and_moves_the_downsampling():
@@ -101,7 +125,7 @@ def test_a_medclip_file_without_its_keys_is_an_error_that_names_them(tmp_path):
     query = "vision_model.model.encoder.layers.0.blocks.0.attention.self.query.weight"
     (tmp_path / spec.checkpoint.file).parent.mkdir()
     torch.save({query: torch.zeros(1)}, tmp_path / spec.checkpoint.file)
-    with pytest.raises(EncoderError, match=r"lacks layers.0.blocks.0.attn.key.weight, which MedCLIP needs"):
+    with pytest.raises(EncoderError, match=r"lacks layers.0.blocks.0.attention.key.weight, which MedCLIP needs"):
         load_encoder(spec, weights_dir=tmp_path, device="cpu")
 
 
