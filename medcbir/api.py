@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from medcbir.encoders import Encoder
+    from medcbir.encoders.verify import Verification
     from medcbir.evaluation.ablation import Ablation
     from medcbir.evaluation.compare import Comparison
     from medcbir.evaluation.knn import Weights
@@ -379,9 +380,10 @@ class Database:
     def search(
         self,
         *,
-        image: "str | Path | UInt8Image | None" = None,
+        image: "str | Path | UInt8Image | Sequence[str | Path | UInt8Image] | None" = None,
         image_id: int | None = None,
         vector: "npt.NDArray[Any] | None" = None,
+        weights: Sequence[float] | None = None,
         encoder: str = DEFAULT,
         n: int = 10,
         where: Filter | None = None,
@@ -392,8 +394,9 @@ class Database:
         """The `n` catalogued images nearest to a picture, a catalogued image, or a vector, by exact cosine distance.
 
         Give one of `image` (a file, or pixels (H, W) or (H, W, 3) uint8), `image_id`, and `vector` (dim,), which need
-        not be normalised. `exclude_same_patient` needs `image_id`: the patient of a loose picture is not known.
-        `exclude_duplicates` leaves out images whose decoded pixels equal the query's, and needs a query with pixels.
+        not be normalised. Several images make one query, the normalised sum of their unit vectors, each times its
+        weight (1 without `weights`). `exclude_same_patient` needs `image_id`: the patient of a loose picture is not
+        known. `exclude_duplicates` leaves out images whose decoded pixels equal the query's, and needs one with pixels.
         """
         import numpy as np
 
@@ -403,6 +406,8 @@ class Database:
 
         if sum(given is not None for given in (image, image_id, vector)) != 1:
             raise InputError("a search needs one of an image file, an image id and a vector")
+        if weights is not None and image is None:
+            raise InputError("weights belong to the images of a query: give --image, as often as there are weights")
         if exclude_same_patient and image_id is None:
             raise InputError("to exclude the query's patient, search by image id: a file's patient is not known")
         if exclude_duplicates and vector is not None:
@@ -428,10 +433,16 @@ class Database:
                 return search.near_vector(connection, stored, wanted, n, where, warmth=self._warmth)
             assert image is not None  # noqa: S101
             spec, stored = self._encoder_of_stored(connection, encoder)
-            pixels = image if isinstance(image, np.ndarray) else self.read_image(image)
-            encoded = self._model(spec, device).encode(prepare(pixels, spec.pixels)[None])
-            own = pixel_sha256(pixels) if exclude_duplicates else None
-            return search.near_vector(connection, stored, encoded[0], n, where, exclude_pixels=own, warmth=self._warmth)
+            images = [image] if isinstance(image, str | Path | np.ndarray) else list(image)
+            if not images:
+                raise InputError("a search needs an image: the list of them is empty")
+            pixels = [each if isinstance(each, np.ndarray) else self.read_image(each) for each in images]
+            parts = self._model(spec, device).encode(np.stack([prepare(each, spec.pixels) for each in pixels]))
+            whole = parts[0] if len(parts) == 1 and weights is None else search.combine(parts, weights)
+            if exclude_duplicates and len(pixels) > 1:
+                raise InputError("to exclude the query's duplicates, give one image: several show different pixels")
+            own = pixel_sha256(pixels[0]) if exclude_duplicates else None
+            return search.near_vector(connection, stored, whole, n, where, exclude_pixels=own, warmth=self._warmth)
 
     def warm(self, encoder: str = DEFAULT) -> None:
         """Load an encoder's vectors into memory, so that its searches need not read them from the database.
@@ -696,6 +707,20 @@ class Database:
     def encoder(self, name: str) -> dict[str, Any]:
         """An encoder's recipe as JSON values, with the `checkpoint` file expected, `weights_dir`, and `found`."""
         return describe_spec(get_spec(name), self.settings.weights_dir)
+
+    def verify_encoders(
+        self, names: Sequence[str] = (), *, allow_download: bool = False, progress: Progress | None = None
+    ) -> "list[Verification]":
+        """Check the weights of these encoders, or of all: file, digest, strict load, and vectors of a real slice.
+
+        With `allow_download` those missing are fetched from their public source first.
+        """
+        from medcbir.encoders.verify import verify
+
+        specs = [get_spec(name) for name in names] or list(SPECS.values())
+        return [
+            verify(spec, self.settings.weights_dir, allow_download=allow_download, progress=progress) for spec in specs
+        ]
 
     def save_grid(
         self,

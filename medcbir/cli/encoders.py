@@ -45,3 +45,31 @@ def show(db: "Database", name: str, output: str) -> None:
         return
     for key, value in found.items():
         click.echo(f"{key}: {value}")
+
+
+@group.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--allow-download", is_flag=True, help="Fetch missing weights from their public source first.")
+@output_format("table", "json", "csv")
+@database
+def verify(db: "Database", names: tuple[str, ...], allow_download: bool, output: str) -> int:
+    """Check weights: the file, its SHA-256, that it fills the model exactly, and the vector of a real slice.
+
+    Without NAME all encoders are looked at, and missing weights are no error; nothing is downloaded unasked.
+    """
+    from dataclasses import asdict
+
+    from medcbir.cli.progress import progress
+    from medcbir.cli.render import render_json, render_rows
+
+    with progress() as shown:
+        found = db.verify_encoders(names, allow_download=allow_download, progress=shown)
+    if output == "json":
+        render_json([asdict(each) for each in found])
+    else:
+        columns = ["name", "state", "known_sha256", "golden", "sha256", "file"]
+        render_rows("weights", columns, [[getattr(each, name) for name in columns] for each in found], output)
+    wrong = [each for each in found if each.state == "failed" or (names and each.state == "missing")]
+    for each in wrong:
+        click.echo(f"Error: {' '.join(each.reason.split())}", err=True)
+    return 1 if wrong else 0

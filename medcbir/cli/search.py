@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--image", type=click.Path(path_type=Path), metavar="FILE", help="Query: an image file.")
+@click.option(
+    "--image",
+    "images",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Query: an image file; several make one query, the normalised sum of their vectors.",
+)
+@click.option(
+    "--weight", "weights", type=float, multiple=True, metavar="W", help="Of each --image, in their order.  [default: 1]"
+)
 @click.option("--id", "image_id", type=int, metavar="N", help="Query: a catalogued image, by its image_id.")
 @encoder
 @click.option("-n", "n", type=int, default=10, show_default=True, help="How many images to find.")
@@ -32,7 +42,8 @@ if TYPE_CHECKING:
 @database
 def search(
     db: "Database",
-    image: Path | None,
+    images: tuple[Path, ...],
+    weights: tuple[float, ...],
     image_id: int | None,
     encoder: str,
     n: int,
@@ -51,8 +62,9 @@ def search(
     from medcbir.types import Filter
 
     hits = db.search(
-        image=image,
+        image=images or None,
         image_id=image_id,
+        weights=weights or None,
         encoder=encoder,
         n=n,
         where=Filter(dataset=dataset, modality=modality, region=region, split=split),
@@ -60,9 +72,12 @@ def search(
         exclude_duplicates=exclude_duplicates,
         device=device,
     )
-    query = {"id": image_id} if image is None else {"image": str(image)}
+    files = [str(file) for file in images]
+    query: dict[str, Any] = {"id": image_id} if not files else {"image": files[0] if len(files) == 1 else files}
+    if weights:
+        query["weights"] = list(weights)
     if save is not None:
-        db.save_grid(save, hits, image=image, image_id=image_id)
+        db.save_grid(save, hits, image=images[0] if images else None, image_id=image_id)
     if output == "json":
         render_json({"query": query, "encoder": encoder, "hits": [asdict(hit) for hit in hits]})
         return

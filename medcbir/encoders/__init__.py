@@ -13,7 +13,7 @@ from medcbir.encoders.preprocess import prepare
 from medcbir.encoders.recipe import library_versions, recipe_of, recipe_sha256
 from medcbir.encoders.spec import Checkpoint, EncoderSpec, Pixels, Precision, Projection
 from medcbir.encoders.specs import DEFAULT, SPECS, get_spec
-from medcbir.encoders.weights import find_checkpoint, sha256_file
+from medcbir.encoders.weights import fetch_checkpoint, find_checkpoint, sha256_file
 
 if TYPE_CHECKING:
     from medcbir.encoders.loaders import Encoder
@@ -27,6 +27,7 @@ __all__ = [
     "Pixels",
     "Precision",
     "Projection",
+    "fetch_checkpoint",
     "find_checkpoint",
     "get_spec",
     "library_versions",

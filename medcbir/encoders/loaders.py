@@ -5,6 +5,7 @@ shape.
 """
 
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import nn
 from medcbir.encoders.device import torch_device
 from medcbir.encoders.recipe import library_versions, recipe_of
 from medcbir.encoders.spec import EncoderSpec, Output, Precision, Projection, StateDict
+from medcbir.encoders.specs import SPECS
 from medcbir.encoders.weights import find_checkpoint
 from medcbir.errors import EncoderError, VectorError
 from medcbir.types import UInt8Image, Vectors
@@ -133,6 +135,12 @@ def read_state_dict(path: Path) -> StateDict:
 
     Training wrappers (`state_dict`, `model`) are taken off.
     """
+    if _is_torchscript(path):  # torch.load would hand it to torch.jit.load
+        raise EncoderError(
+            f"checkpoint refused: {path} is a TorchScript program, which opens only by running its code; "
+            "use a file of tensors instead (for CLIP open_clip_model.safetensors of "
+            "https://huggingface.co/timm/vit_large_patch14_clip_224.openai)"
+        )
     try:
         if path.suffix == ".safetensors":
             loaded: Any = safetensors.torch.load_file(path)
@@ -153,13 +161,27 @@ def read_state_dict(path: Path) -> StateDict:
     return loaded
 
 
+def _is_torchscript(path: Path) -> bool:
+    """Whether the file is an archive that holds code beside its tensors."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
 def _fill(model: nn.Module, spec: EncoderSpec, path: Path) -> None:
     """Load the checkpoint, whose tensors must be exactly those of the model."""
     wanted = _weights(model.state_dict())
+    published = _weights(read_state_dict(path))
     try:
-        found = spec.checkpoint.keys(_weights(read_state_dict(path)), wanted)
+        found = spec.checkpoint.keys(published, wanted)
     except KeyError as error:
-        raise EncoderError(f"checkpoint does not fit: {path} lacks {error.args[0]}, which {spec.title} needs") from None
+        raise EncoderError(
+            f"checkpoint does not fit: {path} lacks {error.args[0]}, which {spec.title} needs"
+            f"{_looks_like(published, spec)}"
+        ) from None
+    except EncoderError as error:
+        raise EncoderError(f"checkpoint does not fit: {path}: {error}{_looks_like(published, spec)}") from None
     faults = {
         "missing": [name for name in wanted if name not in found],
         "unexpected": [name for name in found if name not in wanted],
@@ -171,9 +193,29 @@ def _fill(model: nn.Module, spec: EncoderSpec, path: Path) -> None:
             for fault, names in faults.items()
             if names
         )
-        raise EncoderError(f"checkpoint does not fit: {path} against {spec.title} ({spec.architecture}): {listed}")
+        raise EncoderError(
+            f"checkpoint does not fit: {path} against {spec.title} ({spec.architecture}): {listed}"
+            f"{_looks_like(published, spec)}"
+        )
     # Not strict for the counters alone, which only training reads: the rest was compared above.
     model.load_state_dict(found, strict=False)
+
+
+def _looks_like(published: StateDict, spec: EncoderSpec) -> str:
+    """Whose checkpoint the tensors are, by the other encoders' own names and shapes; nothing where nobody's."""
+    titles = []
+    for other in SPECS.values():
+        if other.name == spec.name:
+            continue
+        with torch.device("meta"):
+            wanted = _weights(build_model(other).state_dict())
+        try:
+            found = other.checkpoint.keys(published, wanted)
+        except (KeyError, EncoderError, RuntimeError):
+            continue
+        if found.keys() == wanted.keys() and all(found[name].shape == wanted[name].shape for name in wanted):
+            titles.append(other.title)
+    return f"; this looks like the checkpoint of {' or '.join(titles)}" if titles else ""
 
 
 def _weights(state: StateDict) -> StateDict:

@@ -4,11 +4,11 @@ import hashlib
 import json
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from medcbir.encoders.spec import EncoderSpec, Precision
-from medcbir.encoders.weights import checkpoint_sha256
+from medcbir.encoders.weights import checkpoint_sha256, find_checkpoint
 
 
 def recipe_of(spec: EncoderSpec, weights_dir: Path, *, precision: Precision = "float32") -> dict[str, Any]:
@@ -22,7 +22,7 @@ def recipe_of(spec: EncoderSpec, weights_dir: Path, *, precision: Precision = "f
         "library": spec.library,
         "options": dict(spec.options),
         "checkpoint": {
-            "file": PurePosixPath(spec.checkpoint.file).name,
+            "file": find_checkpoint(spec, weights_dir).name,
             "sha256": checkpoint_sha256(spec, weights_dir),
             "keys": spec.checkpoint.keys.__name__,
         },

@@ -1,35 +1,138 @@
-"""Where a checkpoint is, and which one it is."""
+"""Where a checkpoint is, which one it is, and, where that is asked for, its download."""
 
+import contextlib
 import hashlib
 import importlib.util
+import os
+import re
+import tempfile
+import urllib.error
+import urllib.request
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from medcbir.encoders.spec import EncoderSpec
+from medcbir.encoders.specs import SPECS
 from medcbir.errors import EncoderError
+from medcbir.types import Progress, Silent
+
+_SAME_CONTENT = (
+    {"model.safetensors", "pytorch_model.bin"},
+    {"open_clip_model.safetensors", "open_clip_pytorch_model.bin"},
+)
+"""Names under which a Hugging Face repository offers the same weights in either format."""
+
+_SUFFIXES = {".safetensors", ".pth", ".pt", ".bin"}
+_HUB = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)(?:/tree/([\w.-]+))?/?")
+_BLOCK = 1 << 20
 
 
 def find_checkpoint(spec: EncoderSpec, weights_dir: Path) -> Path:
-    """The checkpoint's file, in `weights_dir` or its Python package; `EncoderError` says where to get a missing one."""
+    """The checkpoint's file; `EncoderError` says where to get a missing one. Nothing is downloaded.
+
+    It is in its Python package or, looked for in this order, under its publisher's path in `weights_dir`, in the
+    folder of the encoder's name there (by that name, or the only checkpoint in it), or in Hugging Face's cache.
+    """
     checkpoint = spec.checkpoint
-    directory = weights_dir if checkpoint.package is None else _package_dir(checkpoint.package)
-    if directory is not None and (path := directory / checkpoint.file).is_file():
-        return path
-    digest = f" (sha256 {checkpoint.sha256})" if checkpoint.sha256 else ""
-    expected = f"checkpoint not found: {spec.title} expects {checkpoint.file}{digest} in"
     if checkpoint.package is not None:
-        raise EncoderError(f"{expected} the package {checkpoint.package}; install {checkpoint.source}")
-    raise EncoderError(f"{expected} {weights_dir}; get it from {checkpoint.source}, or set MEDCBIR_WEIGHTS_DIR")
+        directory = _package_dir(checkpoint.package)
+        if directory is not None and (path := directory / checkpoint.file).is_file():
+            return path
+        raise EncoderError(f"{_expected(spec)} the package {checkpoint.package}; install {checkpoint.source}")
+    file, own = weights_dir / checkpoint.file, weights_dir / spec.name
+    places = [file.parent, own, *_cached_snapshots(checkpoint.source)]
+    for place in places:
+        for name in _names(file.name):
+            if (place / name).is_file():
+                return place / name
+    alone = sorted(each for each in own.glob("*") if each.suffix in _SUFFIXES and each.is_file())
+    if len(alone) == 1:
+        return alone[0]
+    raise EncoderError(
+        f"{_expected(spec)} {weights_dir}; get it from {checkpoint.source}, or set MEDCBIR_WEIGHTS_DIR"
+        + ("; --allow-download fetches it" if download_url(spec) is not None else "")
+    )
+
+
+def download_url(spec: EncoderSpec) -> str | None:
+    """Where the checkpoint itself can be fetched: on the hub, or at a source that is the file; None where nowhere.
+
+    The hub is that of `HF_ENDPOINT` where this is set; a source ending in /tree/REVISION is fetched at that revision.
+    """
+    checkpoint = spec.checkpoint
+    name = PurePosixPath(checkpoint.file).name
+    if hub := _HUB.fullmatch(checkpoint.source):
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+        return f"{endpoint}/{hub[1]}/resolve/{hub[2] or 'main'}/{name}"
+    is_the_file = checkpoint.source.startswith(("https://", "http://")) and checkpoint.source.endswith(f"/{name}")
+    return checkpoint.source if is_the_file and checkpoint.package is None else None
+
+
+def fetch_checkpoint(spec: EncoderSpec, weights_dir: Path, progress: Progress | None = None) -> Path:
+    """The checkpoint's file, downloaded into `weights_dir` if it is not there yet.
+
+    It gets its name only when it is whole and, where the digest is known, the expected one. Raises `EncoderError` where
+    there is nothing to fetch, or it cannot be fetched.
+    """
+    with contextlib.suppress(EncoderError):
+        return find_checkpoint(spec, weights_dir)
+    url = download_url(spec)
+    if url is None:
+        return find_checkpoint(spec, weights_dir)  # raises what is missing
+    file = weights_dir / spec.checkpoint.file
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
+            try:
+                digest = _download(url, draft, spec.name, progress or Silent())
+                if spec.checkpoint.sha256 not in {None, digest}:
+                    raise EncoderError(
+                        f"download refused: {url} has sha256 {digest}, {spec.title} expects {spec.checkpoint.sha256}"
+                    )
+                Path(draft.name).chmod(0o644)
+                Path(draft.name).replace(file)
+            finally:
+                Path(draft.name).unlink(missing_ok=True)
+    except urllib.error.HTTPError as error:
+        hint = "; accept its terms there and set HF_TOKEN" if error.code in {401, 403} else ""
+        raise EncoderError(f"cannot download {url}: HTTP {error.code} {error.reason}{hint}") from None
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror or error
+        raise EncoderError(f"cannot download {url} to {file.parent}: {reason}") from None
+    return file
+
+
+def _download(url: str, draft: "tempfile._TemporaryFileWrapper[bytes]", name: str, progress: Progress) -> str:
+    """Copy what is at `url` to `draft`; its hex SHA-256. `EncoderError` where less comes than was announced."""
+    request = urllib.request.Request(url, headers={"User-Agent": "medcbir"})  # noqa: S310, http and https alone
+    token = os.environ.get("HF_TOKEN")
+    if token and "/resolve/" in url:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    digest, received = hashlib.sha256(), 0
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+        announced = response.headers.get("Content-Length")
+        progress.begin(f"download {name}", "MB", None if announced is None else int(announced) // _BLOCK)
+        while block := response.read(_BLOCK):
+            draft.write(block)
+            digest.update(block)
+            received += len(block)
+            progress.advance(1)
+    draft.flush()
+    if announced is not None and received != int(announced):
+        raise EncoderError(f"cannot download {url}: it ended after {received} of {announced} bytes; try again")
+    return digest.hexdigest()
 
 
 def checkpoint_sha256(spec: EncoderSpec, weights_dir: Path) -> str:
     """Hex SHA-256 of the encoder's checkpoint; `EncoderError` where it is missing or not the one its spec names."""
     path = find_checkpoint(spec, weights_dir)
     digest = sha256_file(path)
-    if spec.checkpoint.sha256 not in {None, digest}:
+    other = next((each for each in SPECS.values() if each.checkpoint.sha256 == digest), spec)
+    if spec.checkpoint.sha256 not in {None, digest} or spec.checkpoint.file != other.checkpoint.file:
+        known = f", {spec.title} expects {spec.checkpoint.sha256}" if spec.checkpoint.sha256 else ""
+        holds = f"; that is {other.title}'s checkpoint" if other is not spec else ""
         raise EncoderError(
-            f"checkpoint differs: {path} has sha256 {digest}, {spec.title} expects {spec.checkpoint.sha256}; "
-            f"get it from {spec.checkpoint.source}"
+            f"checkpoint differs: {path} has sha256 {digest}{known}{holds}; get it from {spec.checkpoint.source}"
         )
     return digest
 
@@ -45,6 +148,30 @@ def _sha256(path: Path, size: int, mtime_ns: int) -> str:
     """The digest, cached under the size (bytes) and modification time (ns) that `sha256_file` has seen."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _expected(spec: EncoderSpec) -> str:
+    digest = f" (sha256 {spec.checkpoint.sha256})" if spec.checkpoint.sha256 else ""
+    return f"checkpoint not found: {spec.title} expects {spec.checkpoint.file}{digest} in"
+
+
+def _names(name: str) -> list[str]:
+    """`name` first, then the names under which the same weights are offered."""
+    same = next((names for names in _SAME_CONTENT if name in names), set[str]())
+    return [name, *sorted(same - {name})]
+
+
+def _cached_snapshots(source: str) -> list[Path]:
+    """The folder that Hugging Face's cache keeps of the repository at its revision, found without asking anyone."""
+    hub = _HUB.fullmatch(source)
+    if hub is None:
+        return []
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    repository = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{hub[1].replace('/', '--')}"
+    revision = hub[2] or "main"
+    with contextlib.suppress(OSError):
+        revision = (repository / "refs" / revision).read_text().strip()
+    return [repository / "snapshots" / revision]
 
 
 def _package_dir(package: str) -> Path | None:

@@ -13,7 +13,7 @@ from medcbir.errors import InputError, VectorError
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
-from medcbir.types import Filter, Hit
+from medcbir.types import Filter, Hit, Vectors
 
 if TYPE_CHECKING:
     from medcbir.retrieval.warmth import Warmth
@@ -79,6 +79,28 @@ def near_vector(
         arguments = {"vector": vector, "exclude_pixels": exclude_pixels}
         hits = _hits(connection, "hits_near_vector", arguments, encoder, n, where, warmth)
     return hits
+
+
+def combine(vectors: Vectors, weights: Sequence[float] | None = None) -> Vectors:
+    """One unit vector (dim,) of several unit vectors (k, dim): q = sum(w_i v_i) / |sum(w_i v_i)|, w_i = 1 by default.
+
+    Since all v_i are of unit length, q ranks images by the weighted mean of their similarities to the parts; a negative
+    weight leads away from its part. Raises `InputError` for weights that do not fit, `VectorError` where nothing is
+    left of the sum.
+    """
+    if weights is None:
+        weights = [1.0] * len(vectors)
+    if len(weights) != len(vectors):
+        raise InputError(f"there are {len(vectors)} parts of the query and {len(weights)} weights: give each part one")
+    if not np.isfinite(weights).all():
+        raise InputError("the weights of a query must be finite numbers")
+    parts = vectors.astype(np.float64)
+    total = np.asarray(weights, np.float64) @ (parts / np.linalg.norm(parts, axis=1, keepdims=True))
+    norm = np.linalg.norm(total)
+    if norm <= 1e-6 * np.abs(weights).sum():
+        raise VectorError("the parts of the query cancel each other, so nothing is near it: choose other weights")
+    whole: Vectors = (total / norm).astype(np.float32)
+    return whole
 
 
 def near_image(

@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+import torchvision
 from PIL import Image
 from timm.data import create_transform
 
@@ -234,3 +235,16 @@ def test_an_absent_device_is_an_error_that_lists_those_present(tiny, weights):
     absent = "mps" if not torch.backends.mps.is_available() else "cuda"
     with pytest.raises(EncoderError, match=f"no device '{absent}' here: use auto or .*cpu"):
         load_encoder(tiny, weights_dir=weights, device=absent)
+
+
+def test_another_encoders_checkpoint_is_recognised(tiny, tmp_path):
+    torch.save(torchvision.models.densenet121().state_dict(), tmp_path / "tiny.pth")
+    swapped = dataclasses.replace(tiny, checkpoint=dataclasses.replace(tiny.checkpoint, file="tiny.pth"))
+    with pytest.raises(EncoderError, match=r"missing .*; this looks like the checkpoint of X-MIR"):
+        load_encoder(swapped, weights_dir=tmp_path, device="cpu")
+
+
+def test_a_torchscript_program_is_refused_with_the_file_to_use_instead(tmp_path):
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "ViT-L-14.pt"))
+    with pytest.raises(EncoderError, match=r"is a TorchScript program, .* open_clip_model.safetensors of https://"):
+        read_state_dict(tmp_path / "ViT-L-14.pt")

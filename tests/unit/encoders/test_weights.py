@@ -1,13 +1,24 @@
 """Finding a checkpoint and telling which one it is; the recipe that follows from it."""
 
 import dataclasses
+import functools
 import hashlib
+import http.server
 import json
 import os
+import threading
 
 import pytest
 
-from medcbir.encoders import Checkpoint, find_checkpoint, get_spec, recipe_of, recipe_sha256, sha256_file
+from medcbir.encoders import (
+    Checkpoint,
+    fetch_checkpoint,
+    find_checkpoint,
+    get_spec,
+    recipe_of,
+    recipe_sha256,
+    sha256_file,
+)
 from medcbir.encoders.key_maps import same_names
 from medcbir.errors import EncoderError
 
@@ -37,7 +48,7 @@ def test_a_missing_checkpoint_is_one_line_with_file_directory_and_source(spec, t
         find_checkpoint(spec, tmp_path)
     assert str(error.value) == (
         f"checkpoint not found: Small expects small.bin in {tmp_path}; "
-        "get it from https://example.org/small.bin, or set MEDCBIR_WEIGHTS_DIR"
+        "get it from https://example.org/small.bin, or set MEDCBIR_WEIGHTS_DIR; --allow-download fetches it"
     )
 
 
@@ -100,3 +111,88 @@ def test_a_file_that_is_not_the_expected_one_has_no_recipe(spec, tmp_path):
     known = dataclasses.replace(spec, checkpoint=dataclasses.replace(spec.checkpoint, sha256="ab" * 32))
     with pytest.raises(EncoderError, match=r"checkpoint differs: .*small.bin has sha256 .* expects abab"):
         recipe_of(known, tmp_path)
+
+
+def hub(spec, source="https://huggingface.co/someone/model"):
+    return dataclasses.replace(
+        spec,
+        name="small",
+        checkpoint=dataclasses.replace(spec.checkpoint, file="model-x/model.safetensors", source=source),
+    )
+
+
+def test_a_folder_of_the_encoder_s_name_may_hold_its_file_or_any_single_one(spec, tmp_path):
+    named = hub(spec)
+    (tmp_path / "small").mkdir()
+    alone = tmp_path / "small" / "renamed.pth"
+    alone.write_bytes(b"1")
+    assert find_checkpoint(named, tmp_path) == alone
+    (tmp_path / "small" / "other.pt").write_bytes(b"2")
+    with pytest.raises(EncoderError, match="checkpoint not found"):
+        find_checkpoint(named, tmp_path)
+    (tmp_path / "small" / "pytorch_model.bin").write_bytes(b"3")
+    assert find_checkpoint(named, tmp_path).name == "pytorch_model.bin"
+
+
+@pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE"])
+@pytest.mark.parametrize("revision", ["main", "abc"])
+def test_hugging_faces_cache_is_read_at_the_revision_asked_for(spec, tmp_path, monkeypatch, variable, revision):
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "hf"))
+    repository = tmp_path / "hf" / ("hub" if variable == "HF_HOME" else "") / "models--someone--model"
+    file = repository / "snapshots" / "abc" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"1")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    source = "https://huggingface.co/someone/model" + (f"/tree/{revision}" if revision != "main" else "")
+    assert find_checkpoint(hub(spec, source), tmp_path / "weights") == file
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A folder served on loopback, and its address."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    handler.func.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_download_from_the_hub_is_kept_under_its_place(spec, tmp_path, monkeypatch, web):
+    folder, address = web
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "none"))
+    served = folder / "someone" / "model" / "resolve" / "v1" / "model.safetensors"
+    served.parent.mkdir(parents=True)
+    served.write_bytes(b"weights")
+    source = "https://huggingface.co/someone/model/tree/v1"
+    file = fetch_checkpoint(hub(spec, source), tmp_path / "weights")
+    assert file == tmp_path / "weights" / "model-x" / "model.safetensors"
+    assert file.read_bytes() == b"weights"
+    served.unlink()
+    assert fetch_checkpoint(hub(spec, source), tmp_path / "weights") == file
+
+
+def test_a_download_of_other_content_or_of_nothing_leaves_no_file(spec, tmp_path, web):
+    folder, address = web
+    weights = tmp_path / "weights"
+    direct = dataclasses.replace(spec.checkpoint, source=f"{address}/small.bin", sha256="ab" * 32)
+    with pytest.raises(EncoderError, match=r"HTTP 404"):
+        fetch_checkpoint(dataclasses.replace(spec, checkpoint=direct), weights)
+    (folder / "small.bin").write_bytes(b"weights")
+    with pytest.raises(EncoderError, match=r"download refused: .* expects abab"):
+        fetch_checkpoint(dataclasses.replace(spec, checkpoint=direct), weights)
+    assert list(weights.iterdir()) == []
+    right = dataclasses.replace(direct, sha256=hashlib.sha256(b"weights").hexdigest())
+    assert fetch_checkpoint(dataclasses.replace(spec, checkpoint=right), weights).read_bytes() == b"weights"
+
+
+def test_the_content_of_another_encoders_checkpoint_is_named(tmp_path):
+    medsam, lite = get_spec("medsam"), find_checkpoint(LITE, tmp_path)
+    (tmp_path / medsam.checkpoint.file).write_bytes(lite.read_bytes())
+    with pytest.raises(EncoderError, match=r"checkpoint differs: .*that is EfficientNet-Lite0's checkpoint"):
+        recipe_of(medsam, tmp_path)
