@@ -138,3 +138,17 @@ def test_the_command_finds_what_python_finds(filled: str, search: Search) -> Non
     with medcbir.connect(filled) as db:
         hits = db.search(image_id=3, n=7)
     assert [hit["image_id"] for hit in search("--id", 3, "-n", 7)["hits"]] == [hit.image_id for hit in hits]
+
+
+def test_several_images_are_one_query_ranked_by_their_weighted_mean_similarity(
+    search: Search, catalogue: list[dict[str, Any]]
+) -> None:
+    first, second = (row for row in (catalogue[0], catalogue[13]))
+    found = search("--image", first["uri"], "--image", second["uri"], "--weight", 2, "--weight", 1, "-n", 30)
+    assert found["query"] == {"image": [first["uri"], second["uri"]], "weights": [2.0, 1.0]}
+    whole = 2 * np.array(first["v"], np.float64) + np.array(second["v"], np.float64)
+    whole /= np.linalg.norm(whole)
+    similarity = {row["image_id"]: float(np.array(row["v"]) @ whole) for row in catalogue}
+    assert [hit["image_id"] for hit in found["hits"]] == sorted(similarity, key=lambda each: -similarity[each])
+    for hit in found["hits"]:
+        assert hit["similarity"] == pytest.approx(similarity[hit["image_id"]], abs=1e-5)
