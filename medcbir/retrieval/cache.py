@@ -1,6 +1,6 @@
 """Vectors of an encoder as a memory-mapped file, so that a run need not read them out of the database again.
 
-A file is named after the database, the encoder and the changes of its vectors (table embedding_change) that the run's
+A file is named after the database, the encoder and the changes of its vectors (table vector_change) that the run's
 own snapshot sees. It never changes: other contents are another file.
 """
 

@@ -17,6 +17,7 @@ from medcbir.types import Rejection
 _LARGEST = 2**27  # bytes; half a million images
 _MISSING = "the DICOMDIR refers to this file, and it is missing"
 _OUTSIDE = "refers to a file outside of the DICOMDIR's folder"
+_CONTENTS = "is a DICOMDIR, which holds no image itself"
 _EMPTY = "is a DICOMDIR that refers to no file"
 _DAMAGED = "is a DICOMDIR that cannot be read"
 
@@ -33,6 +34,8 @@ def is_dicomdir(path: str | Path) -> bool:
 
 def referenced(path: str, dataset: str) -> Iterator[str | Rejection]:
     """Absolute paths of the files that a DICOMDIR refers to, each once, in its order; those missing as rejections.
+
+    The DICOMDIR comes last, as what holds no image itself.
 
     They are below its folder, links resolved. Case and a version after a semicolon do not matter, since ISO 9660 and
     those who copy it change them.
@@ -62,8 +65,7 @@ def referenced(path: str, dataset: str) -> Iterator[str | Rejection]:
             yield Rejection(f"{path}:{number}", dataset, f"record {number} {_OUTSIDE}", kind="invalid")
         else:
             yield checked(file, dataset)
-    if not seen:
-        yield Rejection(path, dataset, _EMPTY, kind="not_an_image")
+    yield Rejection(path, dataset, _CONTENTS if seen else _EMPTY, kind="not_an_image")
 
 
 def _records(path: str) -> list[tuple[str, ...]]:

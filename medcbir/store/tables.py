@@ -153,8 +153,8 @@ embedding = Table(
     postgresql_partition_by="LIST (encoder_id)",
 )
 
-embedding_change = Table(
-    "embedding_change",
+vector_change = Table(
+    "vector_change",
     metadata,
     Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id, ondelete="CASCADE")),
     Column("change_id", BigInteger, Identity(always=True)),

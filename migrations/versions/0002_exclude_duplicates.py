@@ -1,6 +1,6 @@
 """Runs and searches that leave out exact duplicates; which duplicate is kept, by rank.
 
-Revision: 0002.
+Revision: 0002, after 0001.
 """
 
 from alembic import op

@@ -1,9 +1,9 @@
 -- Keeps the log of changes short: of those that only added vectors to an encoder, the newest are enough to tell that
 -- something has been added since.
-DELETE FROM embedding_change
+DELETE FROM vector_change
 WHERE
     change_id IN (
-        SELECT c.change_id FROM embedding_change AS c
+        SELECT c.change_id FROM vector_change AS c
         WHERE c.encoder_id = %(encoder_id)s AND c.additive
         ORDER BY c.change_id DESC
         OFFSET 1000

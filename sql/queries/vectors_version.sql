@@ -1,4 +1,4 @@
--- What a copy of an encoder's vectors is valid for: in which database, and after which changes (see embedding_change).
+-- What a copy of an encoder's vectors is valid for: in which database, and after which changes (see vector_change).
 -- removals are the changes that did more than add vectors. A restored backup has another timeline, a rewritten or
 -- truncated table another file.
 SELECT
@@ -22,5 +22,5 @@ SELECT
         max(c.change_id) FILTER (WHERE NOT c.additive),
         sum(hashint8extended(c.change_id, 0)) FILTER (WHERE NOT c.additive)
     ) AS removals
-FROM embedding_change AS c
+FROM vector_change AS c
 WHERE c.encoder_id = %(encoder_id)s

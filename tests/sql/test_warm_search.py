@@ -173,12 +173,12 @@ def test_searching_again_and_again_loads_the_encoder(
 def test_the_log_of_changes_stays_short(db: medcbir.Database, tmp_path: Path) -> None:
     fill(db, tmp_path, random(np.random.default_rng(8)), np.zeros(SIZE, np.int64))
     db.query(
-        "INSERT INTO embedding_change (encoder_id, additive) "
+        "INSERT INTO vector_change (encoder_id, additive) "
         "SELECT encoder_id, true FROM encoder, generate_series(1, 3000) RETURNING 1"
     )
     db.query("DELETE FROM embedding_e WHERE image_id = 1 RETURNING 1")
     db.warm("e")
-    assert db.query("SELECT count(*) FILTER (WHERE additive), count(*) FROM embedding_change") == [(1000, 1001)]
+    assert db.query("SELECT count(*) FILTER (WHERE additive), count(*) FROM vector_change") == [(1000, 1001)]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

@@ -1,28 +1,28 @@
 """A log of changes of vectors, by which copies of them know whether they are current.
 
-Revision: 0007, after 0006.
+Revision: 0006, after 0005.
 """
 
 from alembic import op
 
 from medcbir.store.schema import drop, install, use_schema
 
-revision = "0007"
-down_revision = "0006"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
 TABLES = """
-CREATE TABLE embedding_change (
+CREATE TABLE vector_change (
     encoder_id integer NOT NULL REFERENCES encoder ON DELETE CASCADE,
     change_id bigint GENERATED ALWAYS AS IDENTITY,
     additive boolean NOT NULL,
     PRIMARY KEY (encoder_id, change_id)
 );
-COMMENT ON COLUMN embedding_change.additive IS 'vectors were only added';
+COMMENT ON COLUMN vector_change.additive IS 'vectors were only added';
 """
 
-OBJECTS = ("functions/note_embedding_change_v01.sql", "functions/watch_embedding_v01.sql")
+OBJECTS = ("functions/note_vector_change_v01.sql", "functions/watch_embedding_v01.sql")
 
 WATCH = "SELECT watch_embedding(relid) FROM pg_partition_tree('embedding')"
 FORGET = """
@@ -31,7 +31,7 @@ DECLARE
     watched regclass;
 BEGIN
     FOR watched IN SELECT relid FROM pg_partition_tree('embedding') LOOP
-        EXECUTE format('DROP TRIGGER note_change ON %s', watched);
+        EXECUTE 'DROP TRIGGER note_change ON ' || watched;
     END LOOP;
 END
 $$
@@ -55,4 +55,4 @@ def downgrade() -> None:
     install(op, "functions/add_encoder_v01.sql")
     for file in reversed(OBJECTS):
         drop(op, file)
-    op.get_bind().exec_driver_sql("DROP TABLE embedding_change")
+    op.get_bind().exec_driver_sql("DROP TABLE vector_change")

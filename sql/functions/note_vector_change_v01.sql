@@ -1,7 +1,7 @@
--- note_embedding_change: statement trigger of embedding and its partitions; writes one row of embedding_change per
+-- note_vector_change: statement trigger of embedding and its partitions; writes one row of vector_change per
 -- transaction, encoder and kind of change, so that a copy of an encoder's vectors can tell whether it is current.
 -- additive: vectors were only added. A row is seen by exactly those who see the change, since both commit together.
-CREATE FUNCTION note_embedding_change() RETURNS trigger
+CREATE FUNCTION note_vector_change() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
@@ -10,7 +10,7 @@ DECLARE
     this_transaction text := pg_current_xact_id()::text;
 BEGIN
     IF current_setting(setting, true) IS DISTINCT FROM this_transaction THEN
-        INSERT INTO embedding_change (encoder_id, additive)
+        INSERT INTO vector_change (encoder_id, additive)
         SELECT e.encoder_id, TG_OP = 'INSERT' FROM encoder AS e
         WHERE TG_TABLE_NAME IN ('embedding', 'embedding_' || e.name);
         PERFORM set_config(setting, this_transaction, true);

@@ -3,14 +3,14 @@
 A new metric is a file `sql/views/metric_<name>_v01.sql` and a migration that installs it and then refreshes
 `evaluation_query`, which gathers all of them.
 
-Revision: 0004, after 0001.
+Revision: 0003, after 0002.
 """
 
 from alembic import op
 
 from medcbir.store.schema import drop, install, use_schema
 
-revision = "0004"
+revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None

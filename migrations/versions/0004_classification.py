@@ -1,14 +1,14 @@
 """Classifications of images by their vectors: by the nearest neighbours, and by a linear probe.
 
-Revision: 0005, after 0001.
+Revision: 0004, after 0003.
 """
 
 from alembic import op
 
 from medcbir.store.schema import drop, install, use_schema
 
-revision = "0005"
-down_revision = "0004"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

@@ -1,14 +1,14 @@
 """Leaking hits, class size against precision, and the ablation of index size.
 
-Revision: 0006, after 0001.
+Revision: 0005, after 0004.
 """
 
 from alembic import op
 
 from medcbir.store.schema import drop, install, use_schema
 
-revision = "0006"
-down_revision = "0005"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
