@@ -413,6 +413,8 @@ class Database:
         if exclude_duplicates and vector is not None:
             raise InputError("to exclude the query's duplicates, search by image or image id: a vector has no pixels")
         where = where or Filter()
+        if where.datasets is not None:
+            raise InputError("a search goes over one dataset or all: give one, or none")
         with self._open() as connection:
             if image_id is not None:
                 return search.near_image(
@@ -610,28 +612,40 @@ class Database:
         k: int | None = None,
         max_k: int = 100,
         weights: "Weights" = "uniform",
+        datasets: Sequence[str] | None = None,
         exclude_same_patient: bool = True,
         engine: str = "auto",
+        name: str | None = None,
         progress: Progress | None = None,
     ) -> Classification:
         """Classify the test images by the vote of their `k` nearest training images (Denner et al. 2024, Table 4).
 
         Without `k`, the one of 1 to `max_k` with the highest micro AUPRC on the validation images. A hit votes once, or
-        with its cosine similarity. Runs that fit are used again, missing ones retrieved. Numbers: `evaluate_classes`.
+        with its cosine similarity. Runs that fit are used again, missing ones retrieved, and called `name-val` and
+        `name-test` where a name is given. Numbers: `evaluate_classes`.
         """
         from medcbir.evaluation import knn
 
+        among = list(datasets) if datasets else None
+
         def retrieved(queries: Split, n: int) -> Run:
             with self._open() as connection:
-                name = knn.fitting_run(
-                    connection, find_encoder(connection, encoder), queries, n, exclude_same_patient=exclude_same_patient
+                found = knn.fitting_run(
+                    connection,
+                    find_encoder(connection, encoder),
+                    queries,
+                    n,
+                    datasets=among,
+                    exclude_same_patient=exclude_same_patient,
                 )
-            if name is not None:
-                return self.run(name)
+            if found is not None:
+                return self.run(found)
             return self.retrieve(
                 encoder=encoder,
                 n=n,
-                queries=queries,
+                queries=Filter(datasets=among, split=queries),
+                index=Filter(datasets=among, split="train"),
+                name=None if name is None else f"{name}-{queries}",
                 exclude_same_patient=exclude_same_patient,
                 engine=engine,
                 progress=progress,
@@ -652,6 +666,7 @@ class Database:
         batch_size: int = 256,
         balanced: bool = False,
         seed: int = 0,
+        datasets: Sequence[str] | None = None,
         device: Device = "auto",
         progress: Progress | None = None,
     ) -> Classification:
@@ -669,6 +684,7 @@ class Database:
                 connection,
                 find_encoder(connection, encoder),
                 training,
+                datasets=list(datasets) if datasets else None,
                 device=device,
                 cache_dir=self.settings.data_dir / "cache",
                 progress=progress,

@@ -1,7 +1,7 @@
 """The frozen dataclasses that pass between rooms. They hold data and nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -92,12 +92,21 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which images take part; None means no restriction. Values are compared exactly, as stored."""
+    """Which images take part; None means no restriction. Values are compared exactly, as stored.
+
+    `datasets` are those of a benchmark: a run, an ablation or a classification may go over several, a search not.
+    """
 
     dataset: str | None = None
+    datasets: list[str] | None = None
     modality: str | None = None
     region: str | None = None
     split: Split | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What restricts, by name, as JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from medcbir.cli.options import database, device, encoder, output_format
+from medcbir.cli.options import database, datasets, device, encoder, output_format
 
 if TYPE_CHECKING:
     from medcbir.api import Database, Device
@@ -49,6 +49,7 @@ def _k(_: click.Context, __: click.Parameter, value: str) -> int | None:
     show_default=True,
     help="A neighbour's vote: one, or its cosine similarity.",
 )
+@datasets
 @click.option(
     "--exclude-same-patient/--no-exclude-same-patient",
     default=True,
@@ -71,6 +72,7 @@ def knn(
     k: int | None,
     max_k: int,
     weights: Literal["uniform", "similarity"],
+    datasets: tuple[str, ...],
     exclude_same_patient: bool,
     engine: str,
     by_class: bool,
@@ -88,6 +90,7 @@ def knn(
             k=k,
             max_k=max_k,
             weights=weights,
+            datasets=datasets,
             exclude_same_patient=exclude_same_patient,
             engine=engine,
             progress=shown,
@@ -111,6 +114,7 @@ def knn(
 @click.option("--batch-size", type=int, default=256, show_default=True, help="Vectors per step.")
 @click.option("--balanced", is_flag=True, help="Weigh classes by the inverse of their training images.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights and the order.")
+@datasets
 @device
 @_by_class
 @output_format("table", "json", "csv", "latex")
@@ -125,6 +129,7 @@ def linear(
     batch_size: int,
     balanced: bool,
     seed: int,
+    datasets: tuple[str, ...],
     device: "Device",
     by_class: bool,
     output: str,
@@ -145,6 +150,7 @@ def linear(
             batch_size=batch_size,
             balanced=balanced,
             seed=seed,
+            datasets=datasets,
             device=device,
             progress=shown,
         )

@@ -94,6 +94,17 @@ def encoders(command: Command) -> Command:
     return command
 
 
+def datasets(command: Command) -> Command:
+    """Which datasets take part."""
+    return click.option(
+        "--dataset",
+        "datasets",
+        multiple=True,
+        metavar="NAME",
+        help="Only images of this dataset; may be repeated.  [default: all]",
+    )(command)
+
+
 def device(command: Command) -> Command:
     """Where the model runs."""
     return click.option(

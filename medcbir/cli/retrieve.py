@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medcbir.cli.options import database, encoder, output_format
+from medcbir.cli.options import database, datasets, encoder, output_format
 
 if TYPE_CHECKING:
     from medcbir.api import Database
@@ -18,6 +18,7 @@ _CHOICE = click.Choice(["train", "val", "test", "all"])
 @click.option("-n", "n", type=int, default=10, show_default=True, help="Hits to keep per query.")
 @click.option("--queries", type=_CHOICE, default="test", show_default=True, help="Which images are the queries.")
 @click.option("--index", type=_CHOICE, default="train", show_default=True, help="Which images are retrieved from.")
+@datasets
 @click.option(
     "--exclude-same-patient/--no-exclude-same-patient",
     default=True,
@@ -46,6 +47,7 @@ def retrieve(
     n: int,
     queries: str,
     index: str,
+    datasets: tuple[str, ...],
     exclude_same_patient: bool,
     exclude_duplicates: bool,
     engine: str,
@@ -60,12 +62,13 @@ def retrieve(
     from medcbir.cli.render import render_json
     from medcbir.types import Filter
 
+    among = list(datasets) or None
     with progress() as shown:
         run = db.retrieve(
             encoder=encoder,
             n=n,
-            queries=Filter(split=None if queries == "all" else queries),  # type: ignore[arg-type]
-            index=Filter(split=None if index == "all" else index),  # type: ignore[arg-type]
+            queries=Filter(datasets=among, split=None if queries == "all" else queries),  # type: ignore[arg-type]
+            index=Filter(datasets=among, split=None if index == "all" else index),  # type: ignore[arg-type]
             exclude_same_patient=exclude_same_patient,
             exclude_duplicates=exclude_duplicates,
             engine=engine,

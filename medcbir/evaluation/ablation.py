@@ -95,8 +95,8 @@ def index_size(
             "queries_per_class, first_seed, seconds) VALUES (%s, %s, %s, %s, %s, %s, %s, 0) RETURNING ablation_id",
             (
                 encoder.encoder_id,
-                Jsonb(_given(queries)),
-                Jsonb(_given(index)),
+                Jsonb(queries.given),
+                Jsonb(index.given),
                 exclude_same_patient,
                 larger_than,
                 per_class,
@@ -189,10 +189,6 @@ def _drawn_first(images: ImageSet, classes: Ids, seed: Sequence[int]) -> Ids:
         members = np.flatnonzero(images.label_ids == label)
         places[members] = rng.permutation(len(members))
     return places
-
-
-def _given(where: Filter) -> dict[str, str]:
-    return {name: value for name, value in asdict(where).items() if value is not None}
 
 
 def _store(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from medcbir.errors import InputError, RunError
 from medcbir.store.classifications import add_classification, find_classification
@@ -12,7 +13,7 @@ from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
 from medcbir.store.vectors import partition
-from medcbir.types import Classification, Progress, Run, Silent, Split
+from medcbir.types import Classification, Filter, Progress, Run, Silent, Split
 
 Weights = Literal["uniform", "similarity"]
 Retrieve = Callable[[Split, int], Run]
@@ -20,7 +21,13 @@ Retrieve = Callable[[Split, int], Run]
 
 
 def fitting_run(
-    connection: Connection, encoder: StoredEncoder, queries: Split, n: int, *, exclude_same_patient: bool
+    connection: Connection,
+    encoder: StoredEncoder,
+    queries: Split,
+    n: int,
+    *,
+    datasets: list[str] | None,
+    exclude_same_patient: bool,
 ) -> str | None:
     """Name of the newest run that a new retrieval of `queries` among train would repeat; None where there is none."""
     row = connection.execute(
@@ -29,6 +36,9 @@ def fitting_run(
             "encoder_id": encoder.encoder_id,
             "queries": queries,
             "index": "train",
+            "datasets": datasets,
+            "query_filter": Jsonb(Filter(datasets=datasets, split=queries).given),
+            "index_filter": Jsonb(Filter(datasets=datasets, split="train").given),
             "n": n,
             "exclude_same_patient": exclude_same_patient,
         },

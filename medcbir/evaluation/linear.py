@@ -116,6 +116,7 @@ def classify(
     encoder: StoredEncoder,
     training: Training,
     *,
+    datasets: list[str] | None,
     device: str,
     cache_dir: Path,
     progress: Progress | None = None,
@@ -130,7 +131,7 @@ def classify(
     progress = progress or Silent()
     target = torch_device(device)
     started = time.perf_counter()
-    train, val, test, label_ids = _examples(connection, encoder, cache_dir)
+    train, val, test, label_ids = _examples(connection, encoder, datasets, cache_dir)
     _require(encoder, training, train, val, test)
     unseen = int((val.classes < 0).sum())
     layer, certificate = _train(
@@ -161,7 +162,7 @@ def classify(
 
 
 def _examples(
-    connection: Connection, encoder: StoredEncoder, cache_dir: Path
+    connection: Connection, encoder: StoredEncoder, datasets: list[str] | None, cache_dir: Path
 ) -> tuple[Examples, Examples, Examples, npt.NDArray[np.int64]]:
     """Train, val and test, and the label of each class, under one snapshot.
 
@@ -172,7 +173,9 @@ def _examples(
         images = sql.SQL(query("probe_images").rstrip(";\n")).format(partition=partition(encoder.name))
         with (
             connection.cursor() as cursor,
-            cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(images)) as copied,
+            cursor.copy(
+                sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(images), {"datasets": datasets}
+            ) as copied,
         ):
             answer = b"".join(copied)
         cached = cached_vectors(connection, encoder, cache_dir)

@@ -98,8 +98,8 @@ def retrieve(
             encoder_id=encoder.encoder_id,
             n=n,
             engine=chosen,
-            query_filter=Jsonb(_given(queries)),
-            index_filter=Jsonb(_given(index)),
+            query_filter=Jsonb(queries.given),
+            index_filter=Jsonb(index.given),
             exclude_same_patient=exclude_same_patient,
             exclude_duplicates=exclude_duplicates,
             query_count=len(query_set),
@@ -161,13 +161,9 @@ def _image_set(
     return ImageSet(*(rows[name].astype(np.int64) for name in ("image_id", "patient_id", "label_id", "picture_id")))
 
 
-def _given(where: Filter) -> dict[str, str]:
-    return {name: value for name, value in asdict(where).items() if value is not None}
-
-
 def _require_images(encoder: StoredEncoder, role: str, where: Filter, found: ImageSet) -> None:
     if len(found) == 0:
-        wanted = ", ".join(f"{name} {value}" for name, value in _given(where).items()) or "any"
+        wanted = ", ".join(f"{name} {value}" for name, value in where.given.items()) or "any"
         raise RunError(
             f"no image for the {role} ({wanted}) has a vector of encoder {encoder.name}: give images a split on ingest "
             f"(`--split test`), run `medcbir encode --encoder {encoder.name}`, or choose with --queries and --index"

@@ -15,6 +15,10 @@ LEFT JOIN image_class AS c ON c.image_id = i.image_id
 LEFT JOIN duplicate_image AS u ON %(exclude_duplicates)s AND u.image_id = i.image_id
 WHERE
     (%(dataset)s::text IS NULL OR i.dataset_id = (SELECT d.dataset_id FROM dataset AS d WHERE d.name = %(dataset)s))
+    AND (
+        %(datasets)s::text[] IS NULL
+        OR i.dataset_id IN (SELECT d.dataset_id FROM dataset AS d WHERE d.name = any(%(datasets)s::text[]))
+    )
     AND (%(modality)s::text IS NULL OR i.modality = %(modality)s)
     AND (%(region)s::text IS NULL OR i.region = %(region)s)
     AND (%(split)s::text IS NULL OR i.split = %(split)s)

@@ -1,6 +1,6 @@
--- The newest run that answers as a new one of the same encoder, splits and patient rule would, and keeps enough hits:
--- its queries, their classes and its index's classes are those of the catalogue now, and no vector has been written
--- since.
+-- The newest run that answers as a new one of the same encoder, splits, datasets and patient rule would, and keeps
+-- enough hits: its queries, their classes and its index's classes are those of the catalogue now, and no vector has
+-- been written since.
 WITH member AS MATERIALIZED (
     SELECT
         i.image_id,
@@ -11,6 +11,10 @@ WITH member AS MATERIALIZED (
     LEFT JOIN image_class AS c ON c.image_id = i.image_id
     WHERE
         i.split IN (%(queries)s, %(index)s)
+        AND (
+            %(datasets)s::text[] IS NULL
+            OR i.dataset_id IN (SELECT d.dataset_id FROM dataset AS d WHERE d.name = any(%(datasets)s::text[]))
+        )
         AND (c.label_id IS NOT NULL OR NOT EXISTS (SELECT FROM image_label AS l WHERE l.image_id = i.image_id))
 )
 
@@ -19,8 +23,8 @@ FROM run AS r
 WHERE
     r.encoder_id = %(encoder_id)s
     AND r.n >= %(n)s
-    AND r.query_filter = jsonb_build_object('split', %(queries)s::text)
-    AND r.index_filter = jsonb_build_object('split', %(index)s::text)
+    AND r.query_filter = %(query_filter)s
+    AND r.index_filter = %(index_filter)s
     AND r.exclude_same_patient = %(exclude_same_patient)s
     AND NOT r.exclude_duplicates
     AND r.index_count = (SELECT count(*) FROM member AS m WHERE m.split = %(index)s)

@@ -1,7 +1,7 @@
 """Votes, F1 and AUPRC in SQL against scikit-learn, on random data with ties, absent and single classes, no hits."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import medcbir
 from medcbir.errors import InputError, RunError
 from medcbir.store.classifications import Scores, add_classification, copy_scores
 from medcbir.store.connection import Connection, open_database
-from medcbir.types import Classification
+from medcbir.types import Classification, Filter
 
 Metrics = dict[tuple[str, str, str | None], float | None]
 
@@ -426,3 +426,41 @@ def test_images_deleted_during_training_are_told(connection: Connection) -> None
     gone = Scores(np.array([2]), np.array([1]), np.array([1]), np.ones((1, 1), np.float32))
     with pytest.raises(RunError, match="deleted while"):
         copy_scores(connection, made, [gone])
+
+
+def test_a_run_and_classifications_of_one_dataset_are_blind_to_the_others(
+    db: medcbir.Database, clone: Callable[..., str], tmp_path: Path
+) -> None:
+    split, y, vectors = clusters(3, 240, 4, 8, 0.6)
+    labels = [f"f{each}" for each in y]
+    found = []
+    for url in (db.conninfo, clone()):
+        with medcbir.connect(url, data_dir=tmp_path / "data") as opened:
+            fill(opened, tmp_path, split, labels, vectors)
+            if url != db.conninfo:  # the same vectors once more, each with another class
+                (tmp_path / "m.csv").rename(tmp_path / "other.csv")
+                rows = (tmp_path / "other.csv").read_text().replace(",f", ",g").splitlines()
+                (tmp_path / "other.csv").write_text("\n".join([rows[0], *(f"x{row}" for row in rows[1:])]) + "\n")
+                opened.ingest(tmp_path / "other.csv", metadata_only=True)
+                uris = np.array([f"x{number:05}" for number in range(len(labels))])
+                np.savez(tmp_path / "w.npz", uri=uris, vector=vectors.astype(np.float32))
+                opened.import_vectors(tmp_path / "w.npz", encoder="e")
+            knn = opened.classify_knn(encoder="e", max_k=7, datasets=["m"], name="knn")
+            linear = opened.classify_linear(encoder="e", epochs=3, datasets=["m"])
+            assert knn.run == "knn-test"
+            again = opened.classify_knn(encoder="e", max_k=7, datasets=["m"])
+            assert again.run == "knn-test"  # the runs of the first fit
+            ablation = opened.ablate_index_size(
+                encoder="e",
+                sizes=[5],
+                queries=Filter(datasets=["m"], split="test"),
+                index=Filter(datasets=["m"], split="train"),
+            )
+            values = [by_key(opened, made) for made in (knn, linear)]
+            found.append((knn.k, knn.queries, linear.classes, values, ablation.classes, ablation.points))
+    assert found[0] == found[1]
+
+
+def test_a_search_in_several_datasets_is_refused(db: medcbir.Database) -> None:
+    with pytest.raises(InputError, match="one dataset or all"):
+        db.search(image_id=1, where=Filter(datasets=["a", "b"]))
