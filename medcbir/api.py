@@ -752,6 +752,19 @@ class Database:
         with self._open() as connection:
             save_grid(connection, Path(file), hits, image=image, image_id=image_id, read=self.read_image)
 
+    def report(
+        self, runs: "Sequence[Run | str]" = (), *, out: str | Path, progress: Progress | None = None
+    ) -> list[Path]:
+        """Write a report on these runs, or on the newest of each encoder, into the folder `out`; return its files.
+
+        With what else there is of their encoders: classifications, ablation, map. See `medcbir.report.write_benchmark`.
+        """
+        from medcbir.report.stored import write_stored
+
+        found = [run if isinstance(run, Run) else self.run(run) for run in runs]
+        with self._open() as connection:
+            return write_stored(connection, Path(out), found, read=self.read_image, progress=progress)
+
     def start(self) -> None:
         """Start the embedded server, and install or upgrade its schema; an external one is only checked."""
         with self._open():

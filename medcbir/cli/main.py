@@ -29,6 +29,7 @@ _COMMANDS = {
     "evaluate": "medcbir.cli.evaluate:evaluate",
     "ingest": "medcbir.cli.ingest:ingest",
     "receive": "medcbir.cli.receive:receive",
+    "report": "medcbir.cli.report:report",
     "retrieve": "medcbir.cli.retrieve:retrieve",
     "runs": "medcbir.cli.runs:group",
     "search": "medcbir.cli.search:search",

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from medcbir.markup import latex, markdown
+
 
 def render_json(value: Any) -> None:
     """Print a JSON document."""
@@ -61,15 +63,9 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     console.print(table)
 
 
-_LATEX_SPECIAL = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-)
-
-
 def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     def line(values: Sequence[Any]) -> str:
-        return "  " + " & ".join(_cell(value).translate(_LATEX_SPECIAL) for value in values) + r" \\"
+        return "  " + " & ".join(latex(_cell(value)) for value in values) + r" \\"
 
     spec = "".join("r" if _numeric(rows, i) else "l" for i in range(len(columns)))
     body = "\n".join(line(row) for row in rows)
@@ -86,17 +82,14 @@ def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     )
 
 
-_MARKDOWN_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|$~^#"})
-
-
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     def line(values: Sequence[str]) -> str:
         return f"| {' | '.join(values)} |"
 
     return "\n".join(
         (
-            line([column.translate(_MARKDOWN_SPECIAL) for column in columns]),
+            line([markdown(column) for column in columns]),
             line(["---:" if _numeric(rows, number) else "---" for number in range(len(columns))]),
-            *(line([_cell(value).translate(_MARKDOWN_SPECIAL) for value in row]) for row in rows),
+            *(line([markdown(_cell(value)) for value in row]) for row in rows),
         )
     )

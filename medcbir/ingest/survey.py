@@ -118,7 +118,7 @@ def _told(record: ImageRecord, attribute: str) -> list[str]:
 def _counts(tally: _Tally, source: str) -> tuple[SurveyCount, ...]:
     counts = []
     for dataset, modality in _groups(tally, source):
-        published = _published(dataset, source).get(modality, {})
+        published = published_counts(dataset, source).get(modality, {})
         splits = [*_SPLITS, *([None] if tally.counts[dataset, modality, None] else [])]
         counts += [
             SurveyCount(
@@ -136,7 +136,7 @@ def _counts(tally: _Tally, source: str) -> tuple[SurveyCount, ...]:
 def _classes(tally: _Tally, source: str) -> tuple[SurveyClasses, ...]:
     classes = []
     for dataset, modality in _groups(tally, source):
-        published = _published(dataset, source).get(modality, {})
+        published = published_counts(dataset, source).get(modality, {})
         kinds = Counter(label.kind for label in tally.classes.get((dataset, modality), ()))
         classes.append(
             SurveyClasses(
@@ -154,11 +154,11 @@ def _classes(tally: _Tally, source: str) -> tuple[SurveyClasses, ...]:
 def _groups(tally: _Tally, source: str) -> list[tuple[str, str]]:
     """Datasets and modalities that are there, and those that the paper has of the same datasets."""
     datasets = {dataset for dataset, _ in tally.classes} or ({source} if source in _table() else set())
-    expected = {(dataset, modality) for dataset in datasets for modality in _published(dataset, source)}
+    expected = {(dataset, modality) for dataset in datasets for modality in published_counts(dataset, source)}
     return sorted(expected | tally.classes.keys())
 
 
-def _published(dataset: str, source: str) -> dict[str, dict[str, int]]:
+def published_counts(dataset: str, source: str) -> dict[str, dict[str, int]]:
     """Per modality of a dataset, or else of the source that it comes from, the published numbers."""
     return _table().get(dataset.casefold()) or _table().get(source, {})
 

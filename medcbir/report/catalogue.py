@@ -1,0 +1,166 @@
+"""Sections on what went in: the data (table 5 and figure 4 of Denner et al. 2024) and the encoders (table 1)."""
+
+from medcbir.ingest.survey import published_counts
+from medcbir.report import figures
+from medcbir.report.material import Material
+from medcbir.report.registry import spec_of, title_of
+from medcbir.report.sections import Block, Section
+from medcbir.report.tables import Cell, Column, Measure, Table
+
+_SPLITS = ("train", "val", "test")
+_TITLES = {
+    "radimagenet": "RadImageNet",
+    "nih14": "NIH14",
+    "mimic": "MIMIC",
+    "chexpert": "CheXpert",
+    "covid": "COVID-19",
+}
+
+
+def data(material: Material) -> Section:
+    """The data card."""
+    title = "Data (Table 5, Figure 4)"
+    if not material.retrieved:
+        return Section("data", title, ("Left out: no encoder has a retrieval run.",))
+    run_ids = material.run_ids
+    card = material.rows("report_data", run_ids=run_ids)
+    sizes = material.rows("report_class_sizes", run_ids=run_ids)
+    left_out = material.rows("report_left_out", run_ids=run_ids)
+    ((duplicates, leaks),) = material.rows("count_duplicates")
+    rows: list[tuple[Cell, ...]] = []
+    for each in card:
+        paper = published_counts(each.dataset, "").get(each.modality) if not each.total else None
+        counts = [(getattr(each, split), None if paper is None else paper[split]) for split in _SPLITS]
+        rows.append(
+            (
+                "All" if each.total else _TITLES.get(each.dataset, each.dataset),
+                "" if each.total else each.modality,
+                *(_count(ours, theirs) for ours, theirs in counts),
+                each.patients,
+                each.pathology,
+                each.anatomy,
+            )
+        )
+    table = Table(
+        "data",
+        "Images with exactly one label, the published number below, with the difference, where it is another",
+        (
+            Column("dataset", "Dataset"),
+            Column("modality", "Modality"),
+            *(Column(split, split, "Images", digits=0, measure=True) for split in _SPLITS),
+            Column("patients", "Patients", digits=0),
+            Column("pathology", "pathology", "Classes", digits=0),
+            Column("anatomy", "anatomy", "Classes", digits=0),
+        ),
+        tuple(rows),
+    )
+    blocks: list[Block] = [table]
+    if drawn := figures.imbalance([each.images for each in sizes]):
+        blocks.append(drawn)
+    blocks.append(
+        Table(
+            "class_sizes",
+            "Images of each class",
+            (
+                Column("class", "Class"),
+                Column("kind", "Kind"),
+                *(Column(split, split, "Images", digits=0) for split in (*_SPLITS, "images")),
+            ),
+            tuple((each.label, each.kind, each.train, each.val, each.test, each.images) for each in sizes),
+            folded=len(sizes) > 20,
+        )
+    )
+    if left_out:
+        blocks.append(
+            Table(
+                "left_out",
+                "What takes no part, by reason",
+                (Column("reason", "Reason"), Column("kind", "Kind"), Column("count", "Images or files", digits=0)),
+                tuple((each.reason, each.kind.replace("_", " "), each.files) for each in left_out),
+                folded=len(left_out) > 20,
+            )
+        )
+    text = (
+        "Training images are the index, test images the queries; validation images choose K and when to stop. Patients "
+        "are counted where the dataset names them.",
+        f"{duplicates:,} images of the catalogue have the pixels of another, {leaks:,} of them one in another split.",
+    )
+    return Section("data", title, text, tuple(blocks))
+
+
+def _count(ours: int, paper: int | None) -> Measure:
+    if paper is None or paper == ours:
+        return Measure(ours)
+    return Measure(ours, published=paper, difference=ours - paper)
+
+
+def encoders(material: Material) -> Section:
+    """Table 1, with licence and provenance."""
+    found = material.rows("report_encoders", names=[each.encoder for each in material.results])
+    rows: list[tuple[Cell, ...]] = []
+    prints: list[tuple[Cell, ...]] = []
+    for each in found:
+        spec = spec_of(each.name)
+        rows.append(
+            (
+                title_of(each.name),
+                spec.architecture if spec else None,
+                spec.domain if spec else None,
+                ", ".join(spec.trained_on) if spec else None,
+                _seen(None if spec is None else spec.seen),
+                each.dim,
+                spec.licence if spec else None,
+                "imported vectors" if each.imported else "encoded here",
+            )
+        )
+        checkpoint = each.recipe.get("checkpoint", {}) if isinstance(each.recipe, dict) else {}
+        prints.append(
+            (
+                title_of(each.name),
+                each.name,
+                checkpoint.get("file"),
+                each.checkpoint_sha256,
+                spec.checkpoint.source if spec else None,
+                ", ".join(f"{name} {version}" for name, version in sorted(each.versions.items())) or None,
+            )
+        )
+    table = Table(
+        "encoders",
+        "Encoders (table 1)",
+        (
+            Column("encoder", "Encoder"),
+            Column("architecture", "Architecture"),
+            Column("domain", "Domain"),
+            Column("trained_on", "Trained on"),
+            Column("seen", "Benchmark data seen"),
+            Column("dim", "Dimension", digits=0),
+            Column("licence", "Licence"),
+            Column("vectors", "Vectors"),
+        ),
+        tuple(rows),
+    )
+    provenance = Table(
+        "checkpoints",
+        "Weights",
+        (
+            Column("encoder", "Encoder"),
+            Column("name", "Name here"),
+            Column("file", "File"),
+            Column("sha256", "SHA-256"),
+            Column("source", "Source"),
+            Column("versions", "Libraries"),
+        ),
+        tuple(prints),
+        folded=True,
+    )
+    text = (
+        "An encoder that was trained on datasets of this benchmark has an advantage there. Where vectors were "
+        "imported, the name is all that tells which encoder made them.",
+    )
+    return Section("encoders", "Encoders (Table 1)", text, (table, provenance))
+
+
+def _seen(seen: tuple[str, ...] | None) -> str:
+    if seen is None:
+        return "not known"
+    return ", ".join(_TITLES.get(each, each) for each in seen) or "nothing"

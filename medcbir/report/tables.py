@@ -1,0 +1,234 @@
+"""Typed tables, and how they become CSV, LaTeX, Markdown and JSON; HTML is templates/blocks.html.
+
+CSV and JSON have numbers as they are in the database, the others to the digits shown. Text comes from data and is
+hostile: each format escapes it.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+from medcbir.markup import csv_text, latex, markdown
+
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number with its 95 % interval, the published value of the same and how much ours is above it.
+
+    `place` is 1 for the best of its column and 2 for the second best.
+    """
+
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    published: float | None = None
+    difference: float | None = None
+    place: int | None = None
+
+
+Cell = Measure | str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: `key` for programs, `title` for readers, `group` above several; `digits` are decimals of a number.
+
+    `measure` says that the cells are a `Measure`, `signed` that a plus is shown.
+    """
+
+    key: str
+    title: str
+    group: str = ""
+    digits: int | None = None
+    signed: bool = False
+    measure: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether its cells are numbers, which are set to the right."""
+        return self.digits is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under columns; the first column names the row. `name` is that of its files."""
+
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+    folded: bool = False
+
+    def headings(self) -> list[tuple[str, int]]:
+        """The groups above the columns, each with its width."""
+        return [(group, len(list(columns))) for group, columns in groupby(self.columns, lambda column: column.group)]
+
+
+def shown(value: Cell, column: Column) -> str:
+    """A cell as readers see it, without what accompanies a measure."""
+    if isinstance(value, Measure):
+        return number(value.value, column.digits or 0)
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    return number(value, column.digits or 0, signed=column.signed)
+
+
+def number(value: float | None, digits: int, *, signed: bool = False) -> str:
+    """A number to so many decimals, thousands apart, a minus as long as a plus; a dash for none."""
+    if value is None:
+        return DASH
+    nothing = round(value, digits) == 0
+    return f"{0.0 if nothing else value:{'+' if signed and not nothing else ''},.{digits}f}".replace("-", MINUS)
+
+
+def interval(cell: Measure, digits: int) -> str:
+    """The 95 % interval in words, empty where there is none."""
+    if cell.ci_low is None or cell.ci_high is None:
+        return ""
+    return f"{number(cell.ci_low, digits)}{DASH}{number(cell.ci_high, digits)}"
+
+
+def beside(cell: Measure, digits: int) -> str:
+    """The published value and the difference, empty where nothing was published."""
+    if cell.published is None:
+        return ""
+    difference = "" if cell.difference is None else f" {number(cell.difference, digits, signed=True)}"
+    return f"{number(cell.published, digits)}{difference}"
+
+
+def to_csv(table: Table) -> str:
+    """One line per row under a line of keys; a measure becomes several columns."""
+    parts = ("ci_low", "ci_high", "published", "difference", "place")
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    header: list[str] = []
+    for column in table.columns:
+        header += [column.key, *(f"{column.key}_{part}" for part in parts if column.measure)]
+    writer.writerow(header)
+    for row in table.rows:
+        cells: list[Any] = []
+        for cell in row:
+            if isinstance(cell, Measure):
+                cells += [cell.value, *(getattr(cell, part) for part in parts)]
+            else:
+                cells.append(csv_text(cell) if isinstance(cell, str) else cell)
+        writer.writerow(cells)
+    return stream.getvalue()
+
+
+def to_json(table: Table) -> str:
+    """An object with name, caption, columns, rows by key, and notes."""
+    columns = [{"key": each.key, "title": each.title, "group": each.group} for each in table.columns]
+    keys = [column.key for column in table.columns]
+    rows = [
+        {key: asdict(cell) if isinstance(cell, Measure) else cell for key, cell in zip(keys, row, strict=True)}
+        for row in table.rows
+    ]
+    content = {
+        "name": table.name,
+        "caption": table.caption,
+        "columns": columns,
+        "rows": rows,
+        "notes": list(table.notes),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_markdown(table: Table) -> str:
+    """A table for GitHub's and other Markdown, its caption in bold above it."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    head = [" ".join(part for part in (each.group, each.title) if part) for each in table.columns]
+    lines = [
+        f"**{markdown(table.caption)}**",
+        "",
+        line([markdown(each) for each in head]),
+        line(["---:" if column.numeric else "---" for column in table.columns]),
+        *(
+            line([_markdown_cell(cell, column) for cell, column in zip(row, table.columns, strict=True)])
+            for row in table.rows
+        ),
+    ]
+    for note in table.notes:
+        lines += ["", markdown(note)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_cell(cell: Cell, column: Column) -> str:
+    text = markdown(shown(cell, column))
+    if not isinstance(cell, Measure):
+        return text
+    digits = column.digits or 0
+    text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.place or 0, text)
+    published = beside(cell, digits)
+    return "<br>".join(
+        part for part in (text, interval(cell, digits), f"paper {published}" if published else "") if part
+    )
+
+
+def to_latex(table: Table) -> str:
+    """A `table` with a caption, for a document that loads booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"    {' & '.join(cells)} \\\\"
+
+    spec = "".join("r" if column.numeric else "l" for column in table.columns)
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{latex(table.caption)}}}",
+        rf"  \begin{{tabular}}{{{spec}}}",
+        r"    \toprule",
+    ]
+    if any(column.group for column in table.columns):
+        first = 1
+        over, rules = [], []
+        for group, width in table.headings():
+            over.append(rf"\multicolumn{{{width}}}{{c}}{{{latex(group)}}}")
+            if group:
+                rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+            first += width
+        lines += [line(over), f"    {' '.join(rules)}"]
+    lines += [line([latex(column.title) for column in table.columns]), r"    \midrule"]
+    for row in table.rows:
+        lines += [line(cells) for cells in _latex_lines(row, table.columns)]
+    lines += [r"    \bottomrule", r"  \end{tabular}"]
+    lines += [rf"  \par\footnotesize {latex(note)}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_lines(row: Sequence[Cell], columns: Sequence[Column]) -> list[list[str]]:
+    """A row, and below its measures' intervals and published values where there are any."""
+    marks = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
+    values: list[str] = []
+    below: list[str] = []
+    published: list[str] = []
+    for cell, column in zip(row, columns, strict=True):
+        text = _latex_text(shown(cell, column))
+        place = cell.place if isinstance(cell, Measure) else None
+        values.append(marks[place] % text if place in marks else text)
+        for cells, of in ((below, interval), (published, beside)):
+            small = of(cell, column.digits or 0) if isinstance(cell, Measure) else ""
+            cells.append(rf"{{\scriptsize {_latex_text(small)}}}" if small else "")
+    if any(published):
+        published[0] = r"{\scriptsize published, difference}"
+    return [values, *([below] if any(below) else []), *([published] if any(published) else [])]
+
+
+def _latex_text(text: str) -> str:
+    return latex(text).replace(MINUS, "$-$").replace(DASH, "--")
