@@ -71,7 +71,9 @@ if TYPE_CHECKING:
     from medcbir.evaluation.ablation import Ablation
     from medcbir.evaluation.compare import Comparison
     from medcbir.evaluation.knn import Weights
+    from medcbir.evaluation.layout import Method
     from medcbir.evaluation.metrics import Facet
+    from medcbir.evaluation.projection import Projection
     from medcbir.sources import InstanceStore, Options
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -594,6 +596,39 @@ class Database:
                 queries=_as_filter(queries),
                 index=_as_filter(index),
                 exclude_same_patient=exclude_same_patient,
+                cache_dir=self.settings.data_dir / "cache",
+                progress=progress,
+            )
+
+    def map(
+        self,
+        *,
+        encoder: str = DEFAULT,
+        method: "Method" = "tsne",
+        where: "Split | Filter | None" = None,
+        limit: int | None = None,
+        seed: int = 0,
+        perplexity: float | None = None,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> "Projection":
+        """Lay images out in two dimensions by their vectors (Denner et al. 2024, figure 5), stored and returned.
+
+        `method` is tsne or pacmap; `limit` draws a sample by `seed`. The points are in view `projection_image`.
+        """
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as for encoding: spinning threads starve a busy machine
+        from medcbir.evaluation.projection import project
+
+        with self._open() as connection:
+            return project(
+                connection,
+                find_encoder(connection, encoder),
+                method=method,
+                where=_as_filter(where),
+                limit=limit,
+                seed=seed,
+                perplexity=perplexity,
+                name=name,
                 cache_dir=self.settings.data_dir / "cache",
                 progress=progress,
             )

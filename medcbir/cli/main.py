@@ -28,6 +28,7 @@ _COMMANDS = {
     "encoders": "medcbir.cli.encoders:group",
     "evaluate": "medcbir.cli.evaluate:evaluate",
     "ingest": "medcbir.cli.ingest:ingest",
+    "map": "medcbir.cli.map:map_images",
     "receive": "medcbir.cli.receive:receive",
     "report": "medcbir.cli.report:report",
     "retrieve": "medcbir.cli.retrieve:retrieve",

@@ -294,4 +294,41 @@ prediction = Table(
     postgresql_partition_by="LIST (classification_id)",
 )
 
-PARTITIONED = {embedding.name, run_query.name, prediction.name}
+projection = Table(
+    "projection",
+    metadata,
+    _identity("projection_id", Integer),
+    Column("name", Text, nullable=False, unique=True),
+    Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id), nullable=False, index=True),
+    Column("method", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column(
+        "filter",
+        JSONB,
+        nullable=False,
+        comment="which images: dataset, modality, region, split, and the limit of a sample",
+    ),
+    Column(
+        "parameters",
+        JSONB,
+        nullable=False,
+        comment="of the method, with what it reached and the versions of libraries",
+    ),
+    Column("image_count", Integer, nullable=False),
+    Column("seconds", Double, nullable=False),
+    _now("created_at"),
+    CheckConstraint("method IN ('tsne', 'pacmap')", name="method"),
+)
+
+projection_point = Table(
+    "projection_point",
+    metadata,
+    Column("projection_id", Integer, ForeignKey(projection.c.projection_id), nullable=False),
+    Column("image_id", BigInteger, ForeignKey(image.c.image_id, ondelete="CASCADE"), nullable=False),
+    Column("x", REAL, nullable=False, comment="without unit"),
+    Column("y", REAL, nullable=False, comment="without unit"),
+    PrimaryKeyConstraint("image_id", "projection_id"),
+    postgresql_partition_by="LIST (projection_id)",
+)
+
+PARTITIONED = {embedding.name, run_query.name, prediction.name, projection_point.name}

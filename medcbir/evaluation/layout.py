@@ -1,0 +1,169 @@
+"""Points of many dimensions laid out in two, so that neighbours stay neighbours: t-SNE and PaCMAP.
+
+The points are unit vectors, whose squared Euclidean distance is twice the cosine distance, so the order of neighbours
+is that of retrieval. Both methods start from the first principal components: these keep the large structure of the
+collection (Kobak and Berens 2019, "The art of using t-SNE for single-cell transcriptomics", Nature Communications 10),
+and bound memory and time, since neighbours are looked for among `COMPONENTS` numbers per image, as van der Maaten and
+Hinton (2008, "Visualizing data using t-SNE", JMLR 9) do.
+"""
+
+import importlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medcbir.errors import InputError, RunError
+from medcbir.types import Progress
+
+Method = Literal["tsne", "pacmap"]
+Floats = npt.NDArray[np.float32]
+Layout = tuple[Floats, dict[str, Any]]
+"""Coordinates (n, 2) and what they were made with."""
+
+COMPONENTS = 50
+"""Principal components that are kept."""
+
+FEWEST = 5
+"""Images that a map needs."""
+
+PERPLEXITY = 30.0
+UNIFORM_ABOVE = 200_000
+"""Points above which t-SNE weighs the nearest `UNIFORM` alike, instead of by `PERPLEXITY`: nearly the same map (Böhm,
+Berens and Kobak 2022, "Attraction-repulsion spectrum in neighbor embeddings", JMLR 23) in a fifth of the memory."""
+
+UNIFORM = 15
+_FEW = 3_000  # points up to which a quadtree and one thread are faster
+_EXACT = 50_000  # points up to which all are compared with all
+_PROBES = 24  # lists of the inverted file that each point searches
+_REPORTED = 25  # iterations between two reports
+
+
+def principal_components(blocks: Callable[[], Iterator[npt.NDArray[np.float32]]]) -> tuple[Floats, float]:
+    """The first `COMPONENTS` principal components (n, c) of vectors that come in blocks (b, dim), twice the same.
+
+    With the share of variance that they hold. Signs are those with a positive sum of cubed loadings. float64 sums over
+    blocks, so that memory holds a block, the covariance (dim, dim) and the result. Raises `RunError` where all vectors
+    are equal.
+    """
+    count, total, products = 0, np.zeros(1), np.zeros((1, 1))
+    for block in blocks():
+        count += len(block)
+        total = total + block.sum(axis=0, dtype=np.float64)
+        products = products + (block.T @ block)
+    mean = total / count
+    covariance = products / count - np.outer(mean, mean)
+    kept = min(COMPONENTS, len(mean), count - 1)
+    variances, axes = np.linalg.eigh(covariance)
+    variances, axes = variances[::-1][:kept], axes[:, ::-1][:, :kept]
+    axes = axes * np.where((axes**3).sum(axis=0) < 0, -1, 1)
+    points = np.concatenate([(block - mean.astype(np.float32)) @ axes.astype(np.float32) for block in blocks()])
+    if np.ptp(points[:, 0]) < 1e-6:
+        raise RunError(f"all {count} vectors are equal: there is nothing to map")
+    return points, float(variances.sum() / np.trace(covariance))
+
+
+def nearest_neighbours(points: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Indices and distances (n, k) of the nearest other points: exact for small n, else by FAISS's inverted file.
+
+    That file has 4 sqrt(n) lists, of which each point searches the nearest; the answer does not depend on the number
+    of threads.
+    """
+    faiss = _module("faiss")
+    count, dim = points.shape
+    index = faiss.IndexFlatL2(dim)
+    if count > _EXACT:
+        index = faiss.IndexIVFFlat(index, dim, int(4 * count**0.5))
+        index.nprobe = _PROBES
+        index.train(points)
+    index.add(points)
+    squares, found = index.search(points, k + 1)
+    # a point is its own neighbour, first unless others are equal to it; then any one of the k + 1 can go
+    own = found == np.arange(count)[:, None]
+    own[~own.any(axis=1), -1] = True
+    return found[~own].reshape(count, k), np.sqrt(np.maximum(squares[~own], 0)).reshape(count, k)
+
+
+def tsne(points: Floats, seed: int, perplexity: float | None, progress: Progress) -> Layout:
+    """t-SNE by openTSNE, whose gradient is interpolated by FFT where points are many (Linderman et al. 2019).
+
+    250 iterations of early exaggeration and 500 without, learning rate n / 12 (Belkina et al. 2019). `perplexity` None
+    is `PERPLEXITY` up to `UNIFORM_ABOVE` points, and uniform weights of `UNIFORM` neighbours above. The same seed gives
+    the same bits.
+    """
+    open_tsne = _module("openTSNE")
+    affinity, neighbors = _module("openTSNE.affinity"), _module("openTSNE.nearest_neighbors")
+    count = len(points)
+    threads = (os.cpu_count() or 1) if count > _FEW else 1
+    uniform = perplexity is None and count > UNIFORM_ABOVE
+    k = UNIFORM if uniform else min(count - 1, int(3 * (perplexity or PERPLEXITY)))
+    perplexity = min(perplexity or PERPLEXITY, k / 3)
+    progress.begin("find neighbours", "images", count)
+    found = neighbors.PrecomputedNeighbors(*nearest_neighbours(points, k))
+    progress.advance(count)
+    affinities = (
+        affinity.Uniform(knn_index=found, k_neighbors=k, symmetrize="mean", n_jobs=threads)
+        if uniform
+        else affinity.PerplexityBasedNN(knn_index=found, perplexity=perplexity, n_jobs=threads)
+    )
+    del found
+
+    divergence = float("nan")
+
+    def report(_: int, error: float, __: Any) -> None:
+        nonlocal divergence
+        divergence = error
+        progress.advance(_REPORTED)
+
+    method = open_tsne.TSNE(
+        negative_gradient_method="fft" if count > _FEW else "bh",
+        n_jobs=threads,
+        random_state=seed % 2**32,
+        callbacks=report,
+        callbacks_every_iters=_REPORTED,
+    )
+    progress.begin("t-SNE", "iterations", method.early_exaggeration_iter + method.n_iter)
+    embedding = method.fit(affinities=affinities, initialization=_start(points, seed))
+    made = {"neighbours": k, "weights": "uniform"} if uniform else {"perplexity": perplexity}
+    return np.asarray(embedding, np.float32), {
+        **made,
+        "early_exaggeration": method.early_exaggeration,
+        "early_iterations": method.early_exaggeration_iter,
+        "iterations": method.n_iter,
+        "kl_divergence": round(divergence, 6),
+        "openTSNE": version("openTSNE"),
+    }
+
+
+def pacmap(points: Floats, seed: int, perplexity: float | None, progress: Progress) -> Layout:
+    """PaCMAP (Wang et al. 2021, "Understanding how dimension reduction tools work", JMLR 22) with its own defaults."""
+    if perplexity is not None:
+        raise InputError("a perplexity belongs to method tsne: pacmap has none")
+    library = _module("pacmap")
+    logging.getLogger("pacmap").setLevel(logging.ERROR)  # it warns of the seed that it is given
+    progress.begin("PaCMAP", "images", len(points))
+    method = library.PaCMAP(n_components=2, random_state=seed % 2**31, apply_pca=False)
+    coordinates = method.fit_transform(points, init=_start(points, seed))
+    progress.advance(len(points))
+    return np.asarray(coordinates, np.float32), {"neighbours": method.n_neighbors, "pacmap": version("pacmap")}
+
+
+METHODS: dict[Method, Callable[[Floats, int, float | None, Progress], Layout]] = {"tsne": tsne, "pacmap": pacmap}
+
+
+def _start(points: Floats, seed: int) -> npt.NDArray[np.float64]:
+    """The first two components (n, 2), as small as the methods want them; equal points are told apart by noise."""
+    start = points[:, :2].astype(np.float64)
+    return start / start[:, 0].std() * 1e-4 + np.random.default_rng(seed).normal(0, 1e-6, start.shape)
+
+
+def _module(name: str) -> Any:
+    """A library of the map; `InputError` says how to get it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise InputError(f"a map needs {error.name}: pip install 'medcbir[bench]'") from None
