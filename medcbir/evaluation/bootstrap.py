@@ -3,7 +3,7 @@
 Images of one patient resemble each other, so queries are no independent sample: the patient is (Field and Welsh 2007,
 "Bootstrapping clustered data", JRSS B 69). A resample draws as many patients as there are, with replacement, each with
 all of its queries. An average needs no more of a patient than the sums of its queries' values by class, so a resample
-is a product of patients' multiplicities and those sums.
+is a product of those sums and how often patients of each kind are drawn.
 
 The interval is the percentile interval, expanded for a finite number of clusters (Hesterberg 2015, "What teachers
 should know about the bootstrap"): quantiles are taken at Phi(-sqrt((f + 1) / f) t_f) instead of Phi(-z). f is
@@ -61,15 +61,18 @@ class Estimates:
 class Sums:
     """Scores summed by cell, which is a cluster's queries of one class in one group; strata are a group's classes.
 
-    `sums` and `counts` (cells, m) are of defined values; cells are sorted by stratum, strata by group.
+    Clusters that cannot be told apart are one kind: those of one cell alone with the same stratum and sums. A resample
+    is then how often each kind is drawn, and most collections have few kinds. `kinds` (cells,) and `strata` (cells,)
+    say whose cell it is, sorted by stratum, strata by group; `sums` and `counts` (cells, m) are of defined values, of
+    one cluster. `kind_of_clusters` (clusters,) has the kind of each cluster, in the order of their ids.
     """
 
-    clusters: Ids
+    kinds: Ids
     strata: Ids
     groups_of_strata: Ids
     sums: Floats
     counts: Floats
-    cluster_count: int
+    kind_of_clusters: Ids
     group_count: int
 
     @staticmethod
@@ -84,18 +87,33 @@ class Sums:
         def summed(columns: npt.NDArray[np.generic]) -> Floats:
             return np.stack([np.bincount(cell_of, column, len(cells)) for column in columns.T], axis=1)
 
+        cluster, stratum = cells % len(names), cells // len(names)
+        sums, counts = summed(np.where(defined, scores.values, 0.0)), summed(defined.astype(np.float64))
+        alone = np.bincount(cluster)[cluster] == 1
+        alike = _equal_rows(np.concatenate([stratum[:, None], sums, counts], axis=1))
+        of_cells = np.where(alone, alike, len(cells) + cluster)
+        found, first, kinds = np.unique(of_cells, return_index=True, return_inverse=True)
+        kind_of_clusters = np.empty(len(names), np.int64)
+        kind_of_clusters[cluster] = kinds
+        kept = ~alone
+        kept[first[found < len(cells)]] = True
         return Sums(
-            clusters=cells % len(names),
-            strata=cells // len(names),
+            kinds=kinds[kept],
+            strata=stratum[kept],
             groups_of_strata=strata // len(labels),
-            sums=summed(np.where(defined, scores.values, 0.0)),
-            counts=summed(defined.astype(np.float64)),
-            cluster_count=len(names),
+            sums=sums[kept],
+            counts=counts[kept],
+            kind_of_clusters=kind_of_clusters,
             group_count=group_count,
         )
 
+    @property
+    def clusters(self) -> Ids:
+        """How many clusters are of each kind (kinds,)."""
+        return np.bincount(self.kind_of_clusters)
+
     def averages(self, weights: Floats) -> Floats:
-        """Micro and macro (b, g, 2, m) of b resamples, `weights` (clusters, b) being the clusters' multiplicities.
+        """Micro and macro (b, g, 2, m) of b resamples, `weights` (kinds, b) saying how many clusters of each kind.
 
         A class without a defined value in a resample is left out of its macro average; NaN where nothing is left.
         """
@@ -103,7 +121,7 @@ class Sums:
         both = np.concatenate([self.sums, self.counts], axis=1)
         ends = np.searchsorted(self.strata, np.arange(len(self.groups_of_strata) + 1))
         totals = np.stack(
-            [weights[self.clusters[first:last]].T @ both[first:last] for first, last in pairwise(ends)],
+            [weights[self.kinds[first:last]].T @ both[first:last] for first, last in pairwise(ends)],
             axis=1,
         )
         starts = np.searchsorted(self.groups_of_strata, np.arange(self.group_count))
@@ -123,11 +141,11 @@ class Sums:
         The variance is estimated by the sum of squares of what c clusters add; the variance of that estimate by their
         fourth powers. Two times the square of the one by the other is c - 1 for normal values, and never more here.
         """
-        shape = (len(self.groups_of_strata), self.sums.shape[1])
-        sums, counts = np.zeros(shape), np.zeros(shape)
-        np.add.at(sums, self.strata, self.sums)
-        np.add.at(counts, self.strata, self.counts)
+        sizes = self.clusters
         starts = np.searchsorted(self.groups_of_strata, np.arange(self.group_count))
+        edges = np.searchsorted(self.strata, np.arange(len(self.groups_of_strata)))
+        number = sizes[self.kinds][:, None]
+        sums, counts = np.add.reduceat(self.sums * number, edges), np.add.reduceat(self.counts * number, edges)
         with np.errstate(invalid="ignore", divide="ignore"):
             group_counts = np.add.reduceat(counts, starts)[self.groups_of_strata]
             micro = np.add.reduceat(sums, starts)[self.groups_of_strata] / group_counts
@@ -140,12 +158,14 @@ class Sums:
                 ],
                 axis=1,
             )
-        keys, pair_of = np.unique(self.groups_of_strata[of] * self.cluster_count + self.clusters, return_inverse=True)
+        keys, pair_of = np.unique(self.groups_of_strata[of] * len(sizes) + self.kinds, return_inverse=True)
         pairs = np.zeros((len(keys), *added.shape[1:]))
         np.add.at(pairs, pair_of, np.nan_to_num(added))
-        first = np.searchsorted(keys, np.arange(self.group_count) * self.cluster_count)
-        clusters = np.diff(np.append(first, len(keys)))[:, None, None]
-        squares, fourths = np.add.reduceat(pairs**2, first), np.add.reduceat(pairs**4, first)
+        first = np.searchsorted(keys, np.arange(self.group_count) * len(sizes))
+        number = sizes[keys % len(sizes)]
+        clusters = np.add.reduceat(number, first)[:, None, None]
+        number = number[:, None, None]
+        squares, fourths = np.add.reduceat(number * pairs**2, first), np.add.reduceat(number * pairs**4, first)
         variance = fourths - squares**2 / clusters
         found = np.divide(2 * squares**2, variance, out=np.full_like(squares, np.inf), where=variance > 1e-12 * fourths)
         freedom: Floats = np.where(clusters > 1, np.clip(found, 1.0, np.maximum(clusters - 1, 1)), 0.0)
@@ -161,7 +181,7 @@ def intervals(scores: Scores, groups: Ids | None = None, *, resamples: int = RES
     if groups is None:
         groups = np.zeros(len(scores.query_ids), np.int64)
     sums = Sums.of(scores, groups, int(groups.max()) + 1)
-    value = sums.averages(np.ones((sums.cluster_count, 1)))[0]
+    value = sums.averages(sums.clusters[:, None].astype(np.float64))[0]
     drawn = resampled(sums, resamples, seed)
     level = tail(sums.degrees_of_freedom())
     low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
@@ -174,15 +194,23 @@ def intervals(scores: Scores, groups: Ids | None = None, *, resamples: int = RES
 def resampled(sums: Sums, resamples: int, seed: int) -> Floats:
     """Micro and macro of each resample (resamples, g, 2, m)."""
     rng = np.random.default_rng(seed)
-    count = sums.cluster_count
-    at_once = max(1, min(resamples, _WEIGHTS // count))
+    kinds = np.sort(sums.kind_of_clusters).astype(np.int32)
+    count, kind_count = len(kinds), int(kinds[-1]) + 1
+    at_once = max(1, min(resamples, _WEIGHTS // kind_count))
     parts = []
     for start in range(0, resamples, at_once):
         drawn = [
-            np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(min(at_once, resamples - start))
+            np.bincount(kinds[rng.integers(0, count, count, dtype=np.uint32)], minlength=kind_count)
+            for _ in range(min(at_once, resamples - start))
         ]
         parts.append(sums.averages(np.stack(drawn, axis=1).astype(np.float64)))
     return np.concatenate(parts)
+
+
+def _equal_rows(rows: Floats) -> Ids:
+    """A number (n,) for each row of (n, k), the same for rows of the same bits."""
+    packed = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))[:, 0]
+    return np.unique(packed, return_inverse=True)[1]
 
 
 def tail(freedom: Floats) -> Floats:

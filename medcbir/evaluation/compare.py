@@ -26,7 +26,7 @@ FLIPS = 10_000
 """Random signs tried where all are too many; the smallest p is then 1 / (`FLIPS` + 1)."""
 
 _ALL_SIGNS = 13  # clusters up to which all signs are fewer than `FLIPS`
-_SIGNS = 1 << 23  # signs held at a time
+_FLIPS_AT_ONCE, _CLUSTERS_AT_ONCE = 1 << 10, 1 << 11  # 16 MiB of signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,20 +203,20 @@ def pair_differences(
 def averages_of(scores: Scores) -> Floats:
     """Micro and macro (2, m) of all queries, without intervals."""
     sums = Sums.of(scores, np.zeros(len(scores.query_ids), np.int64), 1)
-    averages: Floats = sums.averages(np.ones((sums.cluster_count, 1)))[0, 0]
+    averages: Floats = sums.averages(sums.clusters[:, None].astype(np.float64))[0, 0]
     return averages
 
 
 def contributions(scores: Scores) -> Floats:
     """What each cluster adds to the micro (first m columns) and macro averages (clusters, 2 m); they sum up to them."""
     sums = Sums.of(scores, np.zeros(len(scores.query_ids), np.int64), 1)
-    totals = np.zeros((len(sums.groups_of_strata), sums.counts.shape[1]))
-    np.add.at(totals, sums.strata, sums.counts)
+    number = sums.clusters[sums.kinds][:, None]
+    totals = np.add.reduceat(sums.counts * number, np.searchsorted(sums.strata, np.arange(len(sums.groups_of_strata))))
     micro = sums.sums / np.maximum(totals.sum(axis=0), 1)
     macro = sums.sums / np.maximum(totals * (totals > 0).sum(axis=0), 1)[sums.strata]
-    added = np.zeros((sums.cluster_count, 2 * sums.sums.shape[1]))
-    np.add.at(added, sums.clusters, np.concatenate([micro, macro], axis=1))
-    return added
+    added = np.zeros((len(sums.clusters), 2 * sums.sums.shape[1]))
+    np.add.at(added, sums.kinds, np.concatenate([micro, macro], axis=1))
+    return added[sums.kind_of_clusters]
 
 
 def sign_flip(added: Floats, *, flips: int = FLIPS, seed: int = SEED) -> Floats:
@@ -225,18 +225,20 @@ def sign_flip(added: Floats, *, flips: int = FLIPS, seed: int = SEED) -> Floats:
     clusters = len(added)
     total = added.sum(axis=0)
     least = np.abs(total) - 1e-12 * np.abs(added).sum(axis=0)  # sums of the same numbers in another order
-    rng = np.random.default_rng(seed)
     exact = clusters <= _ALL_SIGNS
     count = 2**clusters if exact else flips
     as_far = np.zeros(added.shape[1])
-    at_once = max(1, _SIGNS // max(clusters, 1))
-    for start in range(0, count, at_once):
-        size = min(at_once, count - start)
-        if exact:
-            flipped = np.arange(start, start + size)[:, None] >> np.arange(clusters) & 1
-        else:
-            flipped = rng.integers(0, 2, (size, clusters), dtype=np.int8)
-        as_far += (np.abs(total - 2 * (flipped.astype(np.float64) @ added)) >= least).sum(axis=0)
+    rng = np.random.default_rng(seed)
+    for start in range(0, count, _FLIPS_AT_ONCE):
+        size = min(_FLIPS_AT_ONCE, count - start)
+        moved = np.zeros((size, added.shape[1]))
+        for rows in np.split(added, range(_CLUSTERS_AT_ONCE, clusters, _CLUSTERS_AT_ONCE)):
+            if exact:
+                flipped = np.arange(start, start + size)[:, None] >> np.arange(clusters) & 1
+            else:
+                flipped = np.unpackbits(rng.integers(0, 256, (size, -(-len(rows) // 8)), np.uint8), 1, len(rows))
+            moved += flipped.astype(np.float64) @ rows
+        as_far += (np.abs(total - 2 * moved) >= least).sum(axis=0)
     return as_far / count if exact else (as_far + 1) / (count + 1)
 
 

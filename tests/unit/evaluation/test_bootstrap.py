@@ -85,18 +85,38 @@ def test_a_column_without_a_defined_value_has_neither_value_nor_interval() -> No
 
 @pytest.mark.parametrize(("clusters", "rate"), [(60, 0.6), (120, 0.85)])
 def test_95_of_100_intervals_of_clustered_data_contain_the_truth(clusters: int, rate: float) -> None:
-    """600 collections at once, each a column: patients of one to many images, one class each, alike within a patient.
+    """Six clinics with 200 collections each: patients of one to many images, one class each, alike within a patient.
 
-    All columns share the resampled patients; a patient's class is the same in every collection.
+    Collections of a clinic, a column each, share how many images patients have, and the resampled patients.
     """
-    rng = default_rng(11)
-    classes = np.arange(clusters) % 4
-    sizes = 1 + rng.poisson(rng.gamma(1.0, 3.0, clusters))
-    rates = np.clip(rate + 0.1 * np.array([1.0, 0.5, -0.5, -1.0]), 0, 0.97)
-    chance = rng.beta(3 * rates[classes], 3 * (1 - rates[classes]), (600, clusters)).T
-    cluster = np.repeat(np.arange(clusters), sizes)
-    values = (rng.random((len(cluster), 600)) < chance[cluster]).astype(np.float64)
-    found = intervals(Scores(np.arange(len(cluster)), cluster, classes[cluster], values), resamples=1000)
-    truth = np.array([np.average(rates[classes], weights=sizes), rates.mean()])[:, None]
-    covered = ((found.low[0] <= truth) & (truth <= found.high[0])).mean(axis=1)
-    assert ((covered >= 0.93) & (covered <= 0.97)).all(), covered
+    covered = []
+    for clinic in range(6):
+        rng = default_rng([11, clinic])
+        classes = np.arange(clusters) % 4
+        sizes = 1 + rng.poisson(rng.gamma(1.0, 3.0, clusters))
+        rates = np.clip(rate + 0.1 * np.array([1.0, 0.5, -0.5, -1.0]), 0, 0.97)
+        chance = rng.beta(3 * rates[classes], 3 * (1 - rates[classes]), (200, clusters)).T
+        cluster = np.repeat(np.arange(clusters), sizes)
+        values = (rng.random((len(cluster), 200)) < chance[cluster]).astype(np.float64)
+        found = intervals(Scores(np.arange(len(cluster)), cluster, classes[cluster], values))
+        truth = np.array([np.average(rates[classes], weights=sizes), rates.mean()])[:, None]
+        covered.append(((found.low[0] <= truth) & (truth <= found.high[0])).mean(axis=1))
+    mean = np.mean(covered, axis=0)
+    assert ((mean >= 0.93) & (mean <= 0.97)).all(), mean
+
+
+def test_patients_of_one_kind_are_drawn_as_if_each_were_its_own() -> None:
+    """300 patients of one query each, of 12 kinds: values, freedom and interval ends against one row per patient."""
+    rng = default_rng(8)
+    values = rng.integers(0, 3, (300, 1)) / 2
+    classes = rng.integers(0, 4, 300)
+    numbers = np.arange(300)
+    scores = Scores(numbers, numbers, classes, values)
+    sums = Sums.of(scores, numbers * 0, 1)
+    assert len(sums.clusters) == len(np.unique(np.stack([classes, values[:, 0]], axis=1), axis=0)) <= 12
+    told_apart = Sums.of(Scores(numbers, numbers, classes, values + 1e-13 * numbers[:, None]), numbers * 0, 1)
+    assert len(told_apart.clusters) == 300
+    np.testing.assert_allclose(sums.degrees_of_freedom(), told_apart.degrees_of_freedom(), rtol=1e-6)
+    drawn = np.sort(resampled(sums, 4000, 1)[:, 0, :, 0], axis=0)
+    singly = np.sort(resampled(told_apart, 4000, 2)[:, 0, :, 0], axis=0)
+    np.testing.assert_allclose(drawn[[100, 2000, 3900]], singly[[100, 2000, 3900]], atol=0.006)
