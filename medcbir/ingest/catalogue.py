@@ -1,27 +1,23 @@
 """Records to rows: open every file once, merge batches into the catalogue, keep what was rejected with its reason."""
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
-from psycopg.types.json import Jsonb
-
-from medcbir.errors import printable
+from medcbir.ingest.merge import LONGEST_NAME, LONGEST_URI, Batch, json, keys_of, names_of
 from medcbir.ingest.pool import Failure, WorkerPool
-from medcbir.labels import label_key
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
 from medcbir.types import Entry, ImageRecord, IngestReport, Progress, Rejection, Silent
 
-_FILES_PER_BATCH = 256  # what kill -9 can cost
+_FILES_PER_BATCH = 256  # kill -9 can cost two batches
 _ROWS_PER_BATCH = 4096  # of records without files
 _TOLD = 5  # rejections that the report names
-_LONGEST_URI, _LONGEST_NAME = 2000, 500  # bytes
+_REPEATED = "listed more than once; the first row counts (write several findings of an image as a|b)"
 _FINGERPRINT_VERSION = 1  # raise it when decoding changes, so that files are looked at again
 
 
@@ -61,21 +57,23 @@ def fill(
     `manifest` is the name of the table that `records` holds every row of: rows rejected earlier and mended since are no
     longer listed as rejected.
 
-    Every batch is one transaction, so an interrupted call (Ctrl-C, kill -9) loses at most its batch and a further call
-    goes on. Ctrl-C ends it cleanly and is told in the report.
+    Every batch is one transaction, and one is written while the next is read: a killed call (kill -9) loses at most
+    these two, and a further call goes on. Ctrl-C keeps what has been opened, and is told in the report.
     """
-    progress = progress or Silent()
-    tally = _Tally()
     started = time.perf_counter()
     interrupted = False
     connection.execute(query("create_incoming"))
     asked_at = connection.execute("SELECT clock_timestamp()").fetchone()
     arriving = iter(records)
+    progress = progress or Silent()
     progress.begin("catalogue", "files", None)
-    with WorkerPool("inspect") as pool:
+    with WorkerPool("inspect") as pool, ThreadPoolExecutor(1, thread_name_prefix="medcbir-write") as writing:
+        filling = _Filling(connection, pool, writing, hash_key, max_pixels, progress)
+        tally = filling.tally
         try:
             while batch := _next_batch(arriving):
-                _fill_batch(connection, pool, batch, tally, hash_key, max_pixels, progress)
+                filling.take(batch)
+            filling.settle()
             if manifest is not None and asked_at is not None:
                 connection.execute(
                     query("forget_mended_rows"),
@@ -83,6 +81,7 @@ def fill(
                 )
         except KeyboardInterrupt:
             interrupted = True
+            filling.settle()
     return IngestReport(
         tally.added,
         tally.updated,
@@ -102,77 +101,99 @@ def _next_batch(arriving: Iterator[ImageRecord | Rejection]) -> list[ImageRecord
     return head + list(islice(arriving, _ROWS_PER_BATCH - _FILES_PER_BATCH))
 
 
-def _fill_batch(
-    connection: Connection,
-    pool: WorkerPool,
-    batch: list[ImageRecord | Rejection],
-    tally: _Tally,
-    hash_key: bytes,
-    max_pixels: int,
-    progress: Progress,
-) -> None:
-    tally.datasets |= {item.dataset for item in batch}
-    rejections = [item for item in batch if isinstance(item, Rejection)]
-    records: list[ImageRecord] = []
-    for record in (item for item in batch if isinstance(item, ImageRecord)):
-        if (unfit := _too_long(record)) is not None:
-            rejections.append(Rejection(record.uri, record.dataset, unfit, kind="invalid"))
-        elif tally.is_new(record):
-            records.append(record)
-        else:
-            reason = "listed more than once; the first row counts (write several findings of an image as a|b)"
-            rejections.append(Rejection(record.uri, record.dataset, reason, kind="invalid"))
+class _Filling:
+    """One call of `fill`: a batch is written in a thread of its own while the next is read."""
 
-    changed = []
-    for record, (known, frames) in zip(records, _known(connection, records), strict=True):
-        print_ = _fingerprint(record)
-        if print_ == known:
-            tally.unchanged += frames if record.frame is None else 1
-        else:
-            changed.append((record, print_))
-    progress.advance(len(batch) - len(changed))
+    def __init__(
+        self,
+        connection: Connection,
+        pool: WorkerPool,
+        writing: ThreadPoolExecutor,
+        hash_key: bytes,
+        max_pixels: int,
+        progress: Progress,
+    ) -> None:
+        self.tally = _Tally()
+        self._connection = connection
+        self._pool = pool
+        self._writing = writing
+        self._hash_key = hash_key
+        self._max_pixels = max_pixels
+        self._progress = progress
+        self._pending: tuple[Batch, Future[int]] | None = None
 
-    incoming: list[tuple[Entry, bytes, bool]] = []
-    interrupted = False
-    try:
-        results = pool.map((record, hash_key, max_pixels) for record, _ in changed if record.path is not None)
-        for record, print_ in changed:
-            answer = next(results)[1] if record.path is not None else [Entry(record, None)]
-            if isinstance(answer, Failure):
-                rejections.append(Rejection(record.uri, record.dataset, answer.reason))
-            elif isinstance(answer, Rejection):
-                rejections.append(answer)
+    def take(self, items: list[ImageRecord | Rejection]) -> None:
+        """Read a batch and have it written; after Ctrl-C what has been opened of it, and `KeyboardInterrupt`."""
+        batch = self._sift(items)
+        prints = [_fingerprint(record) for record in batch.looked_at]
+        self.settle()
+        changed = self._changed(batch.looked_at, prints)
+        self._progress.advance(len(items) - len(changed))
+        interrupted = False
+        try:
+            self._open(changed, batch)
+        except KeyboardInterrupt:
+            interrupted = True
+        self._pending = batch, self._writing.submit(batch.write, self._connection)
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def settle(self) -> None:
+        """Wait for the batch that is being written, and count it."""
+        if self._pending is None:
+            return
+        batch, written = self._pending
+        added = written.result()
+        self._pending = None
+        ignored = sum(rejection.kind == "not_an_image" for rejection in batch.rejections)
+        self.tally.added += added
+        self.tally.updated += len(batch.entries) - added
+        self.tally.ignored += ignored
+        self.tally.rejected += len(batch.rejections) - ignored
+        told = (rejection for rejection in batch.rejections if rejection.kind != "not_an_image")
+        self.tally.first_rejected += islice(told, _TOLD - len(self.tally.first_rejected))
+
+    def _sift(self, items: list[ImageRecord | Rejection]) -> Batch:
+        """The records that can be stored and were not met before, and the rejections."""
+        batch = Batch()
+        for item in items:
+            self.tally.datasets.add(item.dataset)
+            if isinstance(item, Rejection):
+                batch.rejections.append(item)
+            elif (unfit := _too_long(item)) is not None:
+                batch.rejections.append(Rejection(item.uri, item.dataset, unfit, kind="invalid"))
+            elif self.tally.is_new(item):
+                batch.looked_at.append(item)
             else:
-                whole_file = record.frame is None and record.path is not None
-                incoming += ((entry, print_, whole_file) for entry in answer)
-            progress.advance(1)
-    except KeyboardInterrupt:
-        interrupted = True  # what has been opened is kept
+                batch.rejections.append(Rejection(item.uri, item.dataset, _REPEATED, kind="invalid"))
+        return batch
 
-    with connection.transaction():
-        connection.execute(query("forget_rejections"), _names(records))
-        added = _merge(connection, incoming) if incoming else 0
-        with connection.cursor() as cursor:
-            cursor.executemany(query("reject"), [_rejected(rejection) for rejection in rejections])
-    tally.added += added
-    tally.updated += len(incoming) - added
-    ignored = sum(rejection.kind == "not_an_image" for rejection in rejections)
-    tally.ignored += ignored
-    tally.rejected += len(rejections) - ignored
-    told = (rejection for rejection in rejections if rejection.kind != "not_an_image")
-    tally.first_rejected += islice(told, _TOLD - len(tally.first_rejected))
-    if interrupted:
-        raise KeyboardInterrupt
+    def _changed(self, records: list[ImageRecord], prints: list[bytes]) -> list[tuple[ImageRecord, bytes]]:
+        """Those of which the catalogue holds another fingerprint, or none."""
+        frames = {"frames": [record.frame or 0 for record in records]}
+        known = self._connection.execute(query("known_fingerprints"), names_of(records) | frames).fetchall()
+        changed = []
+        for record, fingerprint, (stored, stored_frames) in zip(records, prints, known, strict=True):
+            if fingerprint == stored:
+                self.tally.unchanged += stored_frames if record.frame is None else 1
+            else:
+                changed.append((record, fingerprint))
+        return changed
 
-
-def _known(connection: Connection, records: list[ImageRecord]) -> list[tuple[bytes | None, int]]:
-    """Of each record, the fingerprint that the catalogue holds, and how many frames of its file it has."""
-    frames = {"frames": [record.frame or 0 for record in records]}
-    return connection.execute(query("known_fingerprints"), _names(records) | frames).fetchall()
-
-
-def _names(records: list[ImageRecord]) -> dict[str, list[Any]]:
-    return {"datasets": [record.dataset for record in records], "uris": [record.uri for record in records]}
+    def _open(self, changed: list[tuple[ImageRecord, bytes]], batch: Batch) -> None:
+        """Entries of what has changed; files are opened by the pool."""
+        files = [(record, fingerprint) for record, fingerprint in changed if record.path is not None]
+        batch.entries += ((Entry(record, None), print_, False) for record, print_ in changed if record.path is None)
+        self._progress.advance(len(changed) - len(files))
+        opened = self._pool.map((record, self._hash_key, self._max_pixels) for record, _ in files)
+        for (record, fingerprint), (_, answer) in zip(files, opened, strict=True):
+            if isinstance(answer, Failure):
+                batch.rejections.append(Rejection(record.uri, record.dataset, answer.reason))
+            elif isinstance(answer, Rejection):
+                batch.rejections.append(answer)
+            else:
+                batch.entries += ((entry, fingerprint, record.frame is None) for entry in answer)
+            self._progress.advance(1)
 
 
 def _fingerprint(record: ImageRecord) -> bytes:
@@ -184,88 +205,26 @@ def _fingerprint(record: ImageRecord) -> bytes:
             state = (status.st_size, status.st_mtime_ns)
         except OSError:
             pass  # opening it will say what is wrong
-    said = [
+    said = (
         _FINGERPRINT_VERSION,
         *(record.uri, record.dataset, record.path and str(record.path), record.frame, record.patient),
         *(record.study_uid, record.series_uid, record.instance_uid, record.modality, record.region, record.split),
-        sorted(label_key(label.name) for label in record.labels),
+        keys_of(record.labels),
         dict(record.attributes),
         state,
-    ]
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).digest()
-
-
-def _merge(connection: Connection, incoming: list[tuple[Entry, bytes, bool]]) -> int:
-    """Write entries; return how many images are new. A vector of a changed file that is being written is waited for."""
-    connection.execute("TRUNCATE incoming")
-    with connection.cursor() as cursor:
-        with cursor.copy("COPY incoming FROM STDIN") as copy:
-            for position, (entry, print_, whole) in enumerate(incoming):
-                copy.write_row(_row(position, entry, print_, whole))
-        cursor.execute(query("merge_names"))
-        cursor.execute(query("lock_incoming"))
-        labels = {label_key(label.name): label for entry, _, _ in incoming for label in entry.record.labels}
-        cursor.executemany(
-            query("merge_label"),
-            [
-                {
-                    "name": label.name,
-                    "key": key,
-                    "modality": label.modality,
-                    "region": label.region,
-                    "finding": label.finding,
-                    "kind": label.kind,
-                }
-                for key, label in sorted(labels.items())
-            ],
-        )
-        counted = cursor.execute(query("merge_images")).fetchone()
-        cursor.execute(query("merge_image_labels"))
-    return int(counted[0]) if counted else 0
-
-
-def _row(position: int, entry: Entry, print_: bytes, whole: bool) -> tuple[Any, ...]:
-    record, facts = entry.record, entry.facts
-    first = record.labels[0] if record.labels else None
-    return (
-        *(position, record.dataset, record.patient, record.uri, record.frame or 0),
-        None if record.path is None else str(record.path),
-        *(record.modality or (first and first.modality), record.region or (first and first.region), record.split),
-        *(record.study_uid, record.series_uid, record.instance_uid),
-        *((facts and (facts.width, facts.height, facts.file_sha256, facts.pixel_sha256)) or (None,) * 4),
-        *(print_, Jsonb(dict(record.attributes)), [label_key(label.name) for label in record.labels], whole),
     )
+    return hashlib.sha256(json(said).encode()).digest()
 
 
 def _too_long(record: ImageRecord) -> str | None:
     """Why a record has no place in the catalogue's indexes, whose entries are bounded by a page's third."""
     names = [
-        ("uri", record.uri, _LONGEST_URI),
-        *((what, name, _LONGEST_NAME) for what, name in (("dataset", record.dataset), ("patient", record.patient))),
-        *(("label", label.name, _LONGEST_NAME) for label in record.labels),
+        ("uri", record.uri, LONGEST_URI),
+        ("dataset", record.dataset, LONGEST_NAME),
+        ("patient", record.patient or "", LONGEST_NAME),
+        *(("label", label.name, LONGEST_NAME) for label in record.labels),
     ]
     for what, name, most in names:
-        if name is not None and len(name) > most // 4 and len(name.encode()) > most:
+        if len(name) > most // 4 and len(name.encode()) > most:
             return f"its {what} is longer than {most} bytes"
     return None
-
-
-def _cut(name: str, most: int) -> str:
-    """`name` in at most so many bytes; of a longer one the beginning, and a digest of the whole."""
-    encoded = name.encode()
-    if len(encoded) <= most:
-        return name
-    digest = hashlib.sha256(encoded).hexdigest()[:16]
-    return f"{encoded[: most - 20].decode(errors='ignore')}... {digest}"
-
-
-def _rejected(rejection: Rejection) -> dict[str, str | None]:
-    return {
-        "stage": "ingest",
-        "encoder_id": None,
-        "dataset": _cut(rejection.dataset, _LONGEST_NAME),
-        "uri": _cut(rejection.uri, _LONGEST_URI),
-        "frame": None,
-        "kind": rejection.kind,
-        "reason": printable(rejection.reason),
-    }

@@ -18,6 +18,6 @@ CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
     pixel_sha256 bytea,
     fingerprint bytea,
     attributes jsonb NOT NULL,
-    label_keys text[] NOT NULL,
+    label_set integer NOT NULL,
     whole_file boolean NOT NULL
 );

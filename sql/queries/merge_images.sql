@@ -1,5 +1,7 @@
--- Rows of the batch into image; returns how many were added. A file whose pixels have changed loses its vectors, a
--- file that has lost frames loses their rows; what is not known now (no file at hand) stays as it was known.
+-- Rows of the batch into image, with exactly the labels that it brings (by label_set, a
+-- number for each combination of %(label_keys)s); returns how many were added. A file whose pixels
+-- have changed loses its vectors, a file that has lost frames loses their rows; what is not known now (no file at hand)
+-- stays as it was known.
 WITH placed AS (
     SELECT
         i.*,
@@ -54,7 +56,43 @@ written AS (
             pixel_sha256 = coalesce(excluded.pixel_sha256, image.pixel_sha256),
             fingerprint = excluded.fingerprint,
             attributes = excluded.attributes
-    RETURNING (xmax = 0) AS added
+    RETURNING image_id, dataset_id, uri, frame, (xmax = 0) AS added
+),
+
+label_set AS (
+    SELECT
+        s.label_set,
+        l.label_id
+    FROM unnest(%(label_sets)s::integer[], %(label_keys)s::text[]) AS s (label_set, key)
+    INNER JOIN label AS l ON l.key = s.key
+),
+
+labelled AS (
+    SELECT
+        w.image_id,
+        w.added,
+        p.label_set
+    FROM written AS w
+    INNER JOIN placed AS p ON p.dataset_id = w.dataset_id AND p.uri = w.uri AND p.frame = w.frame
+),
+
+unlabelled AS (
+    DELETE FROM image_label AS old
+    USING labelled AS n
+    WHERE
+        NOT n.added AND old.image_id = n.image_id
+        AND NOT EXISTS (SELECT FROM label_set AS s WHERE s.label_set = n.label_set AND s.label_id = old.label_id)
+),
+
+newly_labelled AS (
+    INSERT INTO image_label (image_id, label_id)
+    SELECT
+        n.image_id,
+        s.label_id
+    FROM labelled AS n
+    INNER JOIN label_set AS s ON s.label_set = n.label_set
+    ORDER BY n.image_id, s.label_id
+    ON CONFLICT DO NOTHING
 )
 
 SELECT count(*) FILTER (WHERE added) AS added FROM written;
