@@ -51,8 +51,8 @@ def watch(
     """Ingest what is new at a PACS or in a folder, again and again.
 
     Prints a line (with --format json an object) whenever something has come, and when the PACS goes away, which it
-    waits for. Of studies that have as many instances as at the look before, none is asked for. Ctrl-C or SIGTERM ends
-    it, with exit code 0.
+    waits for; names of files are in neither. Of studies that have as many instances as at the look before, none is
+    asked for. Ctrl-C or SIGTERM ends it, with exit code 0.
     """
     with until_stopped():
         looks = db.watch(
@@ -101,8 +101,8 @@ def tell(events: "Generator[IngestReport | MedcbirError, None, None]", output: s
 def _lines(report: "IngestReport", output: str) -> Iterator[str]:
     if not (report.added or report.updated or report.rejected or any(each.encoded for each in report.encoded)):
         return
-    if output == "json":
-        yield json.dumps(asdict(report))
+    if output == "json":  # without the names of rejected files: this goes to logs, and they may be a patient's
+        yield json.dumps({name: value for name, value in asdict(report).items() if name != "first_rejected"})
     else:
         yield from (f"{_now()} {line}" for line in summary(report))
 

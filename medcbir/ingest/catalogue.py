@@ -18,7 +18,7 @@ _FILES_PER_BATCH = 256  # kill -9 can cost two batches
 _ROWS_PER_BATCH = 4096  # of records without files
 _TOLD = 5  # rejections that the report names
 _REPEATED = "listed more than once; the first row counts (write several findings of an image as a|b)"
-_FINGERPRINT_VERSION = 1  # raise it when decoding changes, so that files are looked at again
+_FINGERPRINT_VERSION = 2  # raise it when decoding changes, so that files are looked at again
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """A pool of worker processes: bounded look-ahead, results in the order of the tasks, crashes and hangs contained."""
 
 import contextlib
+import math
 import os
 import pickle
 import subprocess
@@ -31,6 +32,9 @@ class _Worker:
     def __init__(self, siblings: int) -> None:
         self._siblings = siblings
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._deadline = math.inf
+        self._late = False
 
     def start(self) -> subprocess.Popen[bytes]:
         """The process, started if it does not run; it takes half a second to be of use, without anyone waiting."""
@@ -53,20 +57,26 @@ class _Worker:
         process = self.start()
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
-        late = threading.Timer(seconds, process.kill)
-        late.start()
-        started = time.monotonic()
+        with self._lock:
+            self._deadline, self._late = time.monotonic() + seconds, False
         try:
             pickle.dump((job, arguments), process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
             process.stdin.flush()
             succeeded, result = pickle.load(process.stdout)  # noqa: S301
         except (EOFError, OSError, pickle.UnpicklingError):
-            hung = time.monotonic() - started >= seconds
             self.close()
-            return Failure(f"its decoder was stopped after {seconds:.0f} s" if hung else "its decoder crashed")
+            return Failure(f"its decoder was stopped after {seconds:.0f} s" if self._late else "its decoder crashed")
         finally:
-            late.cancel()
+            with self._lock:
+                self._deadline = math.inf
         return result if succeeded else Failure(result)
+
+    def end_if_late(self) -> None:
+        """End the process where its file has had its time."""
+        with self._lock:
+            if time.monotonic() >= self._deadline and self._process is not None:
+                self._late = True
+                self._process.kill()
 
     def close(self) -> None:
         process, self._process = self._process, None
@@ -92,6 +102,14 @@ class WorkerPool:
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(len(self._workers), thread_name_prefix="medcbir-worker")
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="medcbir-watch", daemon=True).start()
+
+    def _watch(self) -> None:
+        """One thread for all workers: a timer for each file would cost more than a small file does."""
+        while not self._closed.wait(min(1.0, self.seconds / 20)):
+            for worker in self._workers:
+                worker.end_if_late()
 
     def start(self) -> None:
         """Start the processes before there is a task for them."""
@@ -119,6 +137,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the processes at once; tasks under way are given up."""
+        self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.close()

@@ -40,6 +40,11 @@ _NO_IMAGES = re.compile(
     r"Encapsulated|.*(SR|PresentationState|Waveform|Report|Document|PlanStorage|StructureSet|RecordStorage)"
 )
 """Keywords of SOP classes that are no images, whatever elements their objects have."""
+_FLUOROSCOPY = {
+    uid.XRayAngiographicImageStorage,
+    uid.XRayRadiofluoroscopicImageStorage,
+    "1.2.840.10008.5.1.4.1.1.12.3",  # X-Ray Angiographic Bi-Plane Image Storage, retired
+}
 
 
 @contextmanager
@@ -108,7 +113,7 @@ class DicomFile(ImageFile):
                 return _through_palette(stored, self.header)
             if not interpretation.startswith("MONOCHROME"):
                 raise UnreadableImageError(f"pixels in {interpretation} are not supported")
-            return render(stored, _rendition(self.header, index, inverted=interpretation == "MONOCHROME1"))
+            return render(stored, _rendition(self.header, index, interpretation))
 
     def _stored(self, index: int) -> tuple[npt.NDArray[Any], str]:
         """Stored values of a frame, (rows, columns) or (rows, columns, samples), and what they mean after decoding."""
@@ -267,7 +272,7 @@ def _entries(data: Any, size: int, big_endian: bool) -> npt.NDArray[np.uint16]:
     return np.frombuffer(data, dtype=kind)[:size].astype(np.uint16)
 
 
-def _rendition(header: pydicom.Dataset, index: int, *, inverted: bool) -> Rendition:
+def _rendition(header: pydicom.Dataset, index: int, interpretation: str) -> Rendition:
     """How to show frame `index`: by its own functional groups, the shared ones, or the data set (PS3.3 C.7.6.16)."""
     modality = _modality(_group(header, index, "PixelValueTransformationSequence"), header)
     stored = int(header.get("BitsStored") or header.BitsAllocated)
@@ -277,8 +282,14 @@ def _rendition(header: pydicom.Dataset, index: int, *, inverted: bool) -> Rendit
         voi=_voi(_group(header, index, "FrameVOILUTSequence"), header),
         full_range=(0, 2**stored - 1) if eight_bits else None,
         padding=_padding(header),
-        inverted=inverted,
+        inverted=_is_inverted(header, interpretation),
     )
+
+
+def _is_inverted(header: pydicom.Dataset, interpretation: str) -> bool:
+    """Whether low values are white: as Presentation LUT Shape says (PS3.3 C.11.6), or else MONOCHROME1."""
+    shape = str(header.get("PresentationLUTShape") or "").strip()
+    return shape == "INVERSE" if shape in ("IDENTITY", "INVERSE") else interpretation == "MONOCHROME1"
 
 
 def _group(header: pydicom.Dataset, index: int, name: str) -> pydicom.Dataset:
@@ -291,6 +302,9 @@ def _group(header: pydicom.Dataset, index: int, name: str) -> pydicom.Dataset:
 
 
 def _modality(group: pydicom.Dataset, header: pydicom.Dataset) -> Transform:
+    """Modality LUT or rescale; neither for angiography in LOG or DISP, where it leads back to X-ray intensity."""
+    if header.get("SOPClassUID") in _FLUOROSCOPY and header.get("PixelIntensityRelationship") in ("LOG", "DISP"):
+        return Linear()  # PS3.4 N.2.1.2
     lut = _lookup(group.get("ModalityLUTSequence"), header)
     if lut is not None:
         return Lookup(lut[0], lut[1])
@@ -324,16 +338,31 @@ def _lookup(
         return None
     item = sequence[0]
     size, first, bits = (int(part) for part in item.LUTDescriptor)
-    entries = _entries(item["LUTData"].value, size or 2**16, header.original_encoding[1] is False)
+    size = size or 2**16
+    if first + size > 2**16:  # a negative first value, read as if it had no sign
+        first -= 2**16
+    entries = _entries(item["LUTData"].value, size, header.original_encoding[1] is False)
     return first, entries.astype(np.float64), bits
 
 
 def _padding(header: pydicom.Dataset) -> tuple[float, float] | None:
-    value = _number(header.get("PixelPaddingValue", header.get("FloatPixelPaddingValue")))
+    """The first and last stored value that mean no pixel (PS3.3 C.7.5.1.1.2)."""
+    value = _stored_number(header, "PixelPaddingValue")
     if value is None:
         return None
-    limit = _number(header.get("PixelPaddingRangeLimit", header.get("FloatPixelPaddingRangeLimit")))
+    limit = _stored_number(header, "PixelPaddingRangeLimit")
     return (value, value) if limit is None else (min(value, limit), max(value, limit))
+
+
+def _stored_number(header: pydicom.Dataset, keyword: str) -> float | None:
+    """A stored value that the header names, mended where it stands there with the other sign (63536 for -2000)."""
+    value = _number(header.get(keyword))
+    if value is None:
+        return _number(header.get(f"Float{keyword}"))
+    beyond = 2.0 ** int(header.get("BitsAllocated") or 16)
+    if header.get("PixelRepresentation"):
+        return value - beyond if value >= beyond / 2 else value
+    return value + beyond if value < 0 else value
 
 
 def _number(value: Any) -> float | None:

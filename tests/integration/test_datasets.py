@@ -24,6 +24,7 @@ def test_a_dataset_becomes_exactly_its_rows(db, tree, name):
     report = db.ingest(tree(name), encode=False)
     assert (report.added, report.updated, report.unchanged) == (images, 0, 0)
     assert (report.rejected, report.ignored) == (rejected, ignored)
+    assert (report.duplicates, report.leaks) == ((2, 2) if name == "radimagenet" else (0, 0))
     per_image = "SELECT count(label_id) AS n FROM image LEFT JOIN image_label USING (image_id) GROUP BY image_id"
     labels = Counter(n for (n,) in db.query(per_image))
     assert (labels[1], sum(count for n, count in labels.items() if n > 1)) == (single, several)
@@ -38,6 +39,21 @@ def test_a_dataset_becomes_exactly_its_rows(db, tree, name):
     again = db.ingest(tree(name), encode=False)
     assert (again.added, again.updated, again.unchanged) == (0, 0, images)
     assert db.query("SELECT count(*) FROM rejected") == [(rejected + ignored,)]
+
+
+def test_of_equal_pictures_in_two_splits_the_test_or_validation_image_is_kept(db, tree):
+    db.ingest(tree("radimagenet"), encode=False)
+    assert {(each.kept_uri, each.kept_split, each.uri, each.split) for each in db.duplicates()} == {
+        (
+            *("radiology_ai/MR/knee/acl_pathology/knee-acl_pathology000009.png", "val"),
+            *("radiology_ai/MR/knee/acl_pathology/knee-acl_pathology000000.png", "train"),
+        ),
+        (
+            *("radiology_ai/US/liver/liver000007.png", "test"),
+            *("radiology_ai/US/liver/liver000001.png", "train"),
+        ),
+    }
+    assert db.query("SELECT count(*) FROM image") == [(269,)]
 
 
 def test_chest_findings_of_three_datasets_are_the_same_labels(db, tree):

@@ -231,6 +231,18 @@ def test_the_files_left_out_are_there_and_all_others_are_compared() -> None:
 
 
 @pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", ["IDENTITY", "INVERSE"])
+def test_the_presentation_lut_shape_wins_over_the_photometric_interpretation(
+    dcmtk: Callable[..., list[npt.NDArray[np.uint8]]], tmp_path: Path, interpretation: str, shape: str
+) -> None:
+    dataset = pydicom.dcmread(FOLDERS[1] / "MR_small.dcm")
+    dataset.PhotometricInterpretation, dataset.PresentationLUTShape = interpretation, shape
+    dataset.save_as(tmp_path / "image.dcm")
+    [theirs] = dcmtk(tmp_path / "image.dcm", "+Wi", "1")
+    assert np.abs(open_image(tmp_path / "image.dcm").frame(0).astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize(
     ("allocated", "stored", "high"), [(8, 8, 7), (8, 6, 5), (16, 10, 9), (16, 12, 11), (16, 12, 15), (16, 16, 15)]
 )

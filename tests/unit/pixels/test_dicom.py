@@ -5,11 +5,13 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     EncapsulatedPDFStorage,
     ExplicitVRBigEndian,
     JPEGBaseline8Bit,
     RLELossless,
+    XRayAngiographicImageStorage,
 )
 
 from medcbir.errors import NotAnImageError, UnreadableImageError
@@ -20,6 +22,80 @@ def test_the_first_of_several_windows_counts(write_dicom, ramp):
     two = write_dicom(ramp, WindowCenter=[1000, 10], WindowWidth=[2000, 5])
     one = write_dicom(ramp, name="one.dcm", WindowCenter=1000, WindowWidth=2000)
     assert np.array_equal(open_image(two).frame(0), open_image(one).frame(0))
+
+
+@pytest.mark.parametrize(
+    ("interpretation", "shape", "inverted"),
+    [
+        ("MONOCHROME2", None, False),
+        ("MONOCHROME1", None, True),
+        ("MONOCHROME1", "INVERSE", True),
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME1", "IDENTITY", False),
+    ],
+)
+def test_the_presentation_lut_shape_decides_what_is_white(write_dicom, ramp, interpretation, shape, inverted):
+    said = {"PhotometricInterpretation": interpretation} | ({"PresentationLUTShape": shape} if shape else {})
+    shown = open_image(write_dicom(ramp, WindowCenter=2048, WindowWidth=4096, **said)).frame(0)
+    assert (shown[0, 0], shown[-1, -1]) == ((255, 0) if inverted else (0, 255))
+
+
+@pytest.mark.parametrize(("relationship", "rescaled"), [("LIN", True), ("LOG", False), ("DISP", False), (None, True)])
+def test_angiography_is_windowed_before_it_is_led_back_to_intensity(write_dicom, ramp, relationship, rescaled):
+    said = {"PixelIntensityRelationship": relationship} if relationship else {}
+    for stored, applies in ((XRayAngiographicImageStorage, rescaled), (CTImageStorage, True)):
+        file = write_dicom(
+            ramp,
+            SOPClassUID=stored,
+            RescaleSlope=1,
+            RescaleIntercept=-2048,
+            WindowCenter=2048,
+            WindowWidth=4096,
+            **said,
+        )
+        shown = open_image(file).frame(0)
+        assert shown[32, 0] == (0 if applies else 128)  # a stored value of 2048
+
+
+def test_a_voi_lut_is_applied_after_the_rescale_also_where_its_first_value_lost_its_sign(write_dicom, ramp):
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [4096, 2**16 - 1024, 8]  # -1024 as 16 bits without a sign
+    table.LUTData = (np.arange(4096) // 16).astype("<u2").tobytes()
+    table["LUTData"].VR = "OW"
+    shown = open_image(
+        write_dicom(ramp, RescaleSlope=1, RescaleIntercept=-1024, VOILUTSequence=[table], WindowCenter=1, WindowWidth=2)
+    ).frame(0)
+    assert np.array_equal(shown, ramp // 16)
+
+
+def test_a_modality_lut_gives_the_values_that_the_window_means(write_dicom, ramp):
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    table.LUTData = (4095 - np.arange(4096)).astype("<u2").tobytes()
+    table["LUTData"].VR = "OW"
+    table.ModalityLUTType = "US"
+    file = write_dicom(ramp, ModalityLUTSequence=[table], WindowCenter=2048, WindowWidth=4096)
+    plain = open_image(write_dicom(ramp, name="plain.dcm", WindowCenter=2048, WindowWidth=4096)).frame(0)
+    assert np.array_equal(open_image(file).frame(0), plain[::-1, ::-1])
+
+
+def test_padding_is_black_and_no_part_of_a_window_taken_from_the_data(write_dicom, ramp):
+    signed = ramp.astype(np.int16)
+    signed[:8] = -2000
+    plain = open_image(write_dicom(signed[8:], name="plain.dcm")).frame(0)
+    for said in ({"PixelPaddingValue": -2000}, {"PixelPaddingValue": -2001, "PixelPaddingRangeLimit": -1500}):
+        shown = open_image(write_dicom(signed, **said)).frame(0)
+        assert np.array_equal(shown[8:], plain)
+        assert not shown[:8].any()
+    inverted = open_image(write_dicom(signed, PixelPaddingValue=-2000, PhotometricInterpretation="MONOCHROME1")).frame(
+        0
+    )
+    assert not inverted[:8].any()
+    file = write_dicom(signed)
+    dataset = pydicom.dcmread(file)
+    dataset.add_new("PixelPaddingValue", "US", 2**16 - 2000)  # some scanners write it so among signed pixels
+    dataset.save_as(file)
+    assert np.array_equal(open_image(file).frame(0)[8:], plain)
 
 
 def test_a_missing_preamble_and_suffix_do_not_matter(write_dicom, ramp, tmp_path):
