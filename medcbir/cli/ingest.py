@@ -136,6 +136,7 @@ def summary(report: "IngestReport") -> list[str]:
 
 def _show(survey: "Survey", output: str) -> None:
     from medcbir.cli.render import render_json, render_rows
+    from medcbir.ingest.survey import REPEATED
 
     if output == "json":
         render_json(asdict(survey))
@@ -176,8 +177,8 @@ def _show(survey: "Survey", output: str) -> None:
         render_rows(
             "unknown labels", ["images", "label"], [(n, name) for name, n in survey.unknown_labels.items()], "table"
         )
-    if survey.repeated:
-        click.echo(
-            f"{survey.repeated} images are listed more than once, {survey.across_splits} of them in several splits"
-        )
-    click.echo("duplicate pictures and unreadable files are found by the ingest, which opens the images")
+    again = survey.repeated + sum(each.count for each in survey.exclusions if each.reason == REPEATED)
+    click.echo(
+        f"duplicates: {again} images are listed more than once, {survey.across_splits} of them in several splits; "
+        "equal pictures, and files that cannot be read, are found by the ingest, which opens them"
+    )

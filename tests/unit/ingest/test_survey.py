@@ -113,6 +113,9 @@ def test_a_dry_run_prints_the_survey_and_starts_nothing(tree, tmp_path, run_medc
     assert "251 images recognised as chexpert" in shown.stdout
     for told in ("50194", "an uncertain finding beside its only one", "several labels", "regions (1): chest"):
         assert told in shown.stdout
+    assert "duplicates: 1 images are listed more than once, 0 of them in several splits" in shown.stdout
+    several = run_medcbir("ingest", tree("radimagenet"), "--dry-run", MEDCBIR_DATA_DIR=data).stdout
+    assert "duplicates: 4 images are listed more than once, 1 of them in several splits" in several
     printed = run_medcbir("ingest", tree("chexpert"), "--dry-run", "--format", "json", MEDCBIR_DATA_DIR=data)
     with medcbir.connect(data_dir=tmp_path / "other") as db:
         assert json.loads(printed.stdout) == json.loads(json.dumps(asdict(db.survey(tree("chexpert")))))
