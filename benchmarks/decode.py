@@ -81,7 +81,7 @@ def main() -> None:
                 inspect(record, b"key", LIMIT)
             loop = count / (time.perf_counter() - started)
 
-            with WorkerPool("inspect") as pool:
+            with WorkerPool("inspect", together=8) as pool:
                 list(pool.map((record, b"key", LIMIT) for record in records[:8]))  # the processes are up
                 started = time.perf_counter()
                 answers = list(pool.map((record, b"key", LIMIT) for record in records))

@@ -15,6 +15,7 @@ from medcbir.store.sqlfiles import query
 from medcbir.types import Entry, ImageRecord, IngestReport, Progress, Rejection, Silent
 
 _FILES_PER_BATCH = 256  # kill -9 can cost two batches
+_FILES_TOGETHER = 8  # handed to a worker at a time
 _ROWS_PER_BATCH = 4096  # of records without files
 _TOLD = 5  # rejections that the report names
 _REPEATED = "listed more than once; the first row counts (write several findings of an image as a|b)"
@@ -67,7 +68,10 @@ def fill(
     arriving = iter(records)
     progress = progress or Silent()
     progress.begin("catalogue", "files", None)
-    with WorkerPool("inspect") as pool, ThreadPoolExecutor(1, thread_name_prefix="medcbir-write") as writing:
+    with (
+        WorkerPool("inspect", together=_FILES_TOGETHER) as pool,
+        ThreadPoolExecutor(1, thread_name_prefix="medcbir-write") as writing,
+    ):
         filling = _Filling(connection, pool, writing, hash_key, max_pixels, progress)
         tally = filling.tally
         try:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any, Self
 
@@ -53,23 +54,29 @@ class _Worker:
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
 
-    def run(self, job: str, arguments: tuple[Any, ...], seconds: float) -> Any:
+    def run(self, job: str, tasks: list[tuple[Any, ...]], seconds: float) -> list[Any]:
+        """The result or `Failure` of each task; where one of several ends the process, they are run one by one."""
         process = self.start()
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
         with self._lock:
             self._deadline, self._late = time.monotonic() + seconds, False
         try:
-            pickle.dump((job, arguments), process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+            pickle.dump((job, tasks), process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
             process.stdin.flush()
-            succeeded, result = pickle.load(process.stdout)  # noqa: S301
+            answers = pickle.load(process.stdout)  # noqa: S301
         except (EOFError, OSError, pickle.UnpicklingError):
             self.close()
-            return Failure(f"its decoder was stopped after {seconds:.0f} s" if self._late else "its decoder crashed")
+            if len(tasks) == 1:
+                return [
+                    Failure(f"its decoder was stopped after {seconds:.0f} s" if self._late else "its decoder crashed")
+                ]
+        else:
+            return [result if succeeded else Failure(result) for succeeded, result in answers]
         finally:
             with self._lock:
                 self._deadline = math.inf
-        return result if succeeded else Failure(result)
+        return [self.run(job, [task], seconds)[0] for task in tasks]
 
     def end_if_late(self) -> None:
         """End the process where its file has had its time."""
@@ -90,11 +97,23 @@ class _Worker:
 
 
 class WorkerPool:
-    """`workers` processes that run one job; `map` yields each task with its result or `Failure`, in order."""
+    """`workers` processes that run one job; `map` yields each task with its result or `Failure`, in order.
 
-    def __init__(self, job: str, *, workers: int | None = None, ahead: int = 64, seconds: float = SECONDS_PER_FILE):
+    `together` tasks are handed over at a time: several, where a task may take less than the handing over does.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        *,
+        workers: int | None = None,
+        ahead: int = 64,
+        together: int = 1,
+        seconds: float = SECONDS_PER_FILE,
+    ) -> None:
         self.job = job
         self.ahead = ahead
+        self.together = together
         self.seconds = seconds
         count = workers or os.cpu_count() or 1
         self._workers = [_Worker(count) for _ in range(count)]
@@ -116,24 +135,25 @@ class WorkerPool:
         for worker in self._workers:
             worker.start()
 
-    def _run(self, arguments: tuple[Any, ...]) -> Any:
+    def _run(self, tasks: list[tuple[Any, ...]]) -> list[Any]:
         worker = self._idle.get()
         try:
-            return worker.run(self.job, arguments, self.seconds)
+            return worker.run(self.job, tasks, self.seconds)
         finally:
             self._idle.put(worker)
 
     def map(self, tasks: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
         """Each task (the job's arguments) with its result, in order; at most `ahead` tasks are taken in advance."""
-        pending: deque[tuple[tuple[Any, ...], Future[Any]]] = deque()
-        for task in tasks:
-            pending.append((task, self._threads.submit(self._run, task)))
-            if len(pending) >= self.ahead:
+        pending: deque[tuple[list[tuple[Any, ...]], Future[list[Any]]]] = deque()
+        arriving = iter(tasks)
+        while several := list(islice(arriving, self.together)):
+            pending.append((several, self._threads.submit(self._run, several)))
+            if len(pending) * self.together >= self.ahead:
                 first, future = pending.popleft()
-                yield first, future.result()
+                yield from zip(first, future.result(), strict=True)
         while pending:
             first, future = pending.popleft()
-            yield first, future.result()
+            yield from zip(first, future.result(), strict=True)
 
     def close(self) -> None:
         """End the processes at once; tasks under way are given up."""

@@ -39,24 +39,26 @@ def limit_memory(workers: int) -> None:
 
 
 def main() -> None:
-    """Serve tasks `(job, arguments)` until standard input closes; each answer is `(succeeded, result or message)`."""
+    """Serve `(job, tasks)` until standard input closes; a task's answer is `(succeeded, result or message)`."""
     inbox, outbox = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a decoder prints must not mix with results
     limit_memory(int(sys.argv[1]))
     while True:
         try:
-            job, arguments = pickle.load(inbox)  # noqa: S301
+            job, tasks = pickle.load(inbox)  # noqa: S301
         except EOFError:
             return
-        answer: tuple[bool, Any]
-        try:
-            answer = (True, JOBS[job](*arguments))
-        except MedcbirError as error:
-            answer = (False, str(error))
-        except MemoryError:
-            answer = (False, "needs more memory than there is")
-        pickle.dump(answer, outbox, protocol=pickle.HIGHEST_PROTOCOL)
+        pickle.dump([_answer(job, arguments) for arguments in tasks], outbox, protocol=pickle.HIGHEST_PROTOCOL)
         outbox.flush()
+
+
+def _answer(job: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+    try:
+        return True, JOBS[job](*arguments)
+    except MedcbirError as error:
+        return False, str(error)
+    except MemoryError:
+        return False, "needs more memory than there is"
 
 
 if __name__ == "__main__":

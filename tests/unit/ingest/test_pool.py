@@ -114,6 +114,14 @@ def test_a_file_that_hangs_its_decoder_is_given_up_and_the_others_are_read(tmp_p
     assert all(isinstance(answer[0], Entry) and answer[0].facts.width == 16 for answer in answers.values())
 
 
+def test_of_files_handed_over_together_the_hanging_one_alone_is_given_up(tmp_path: Path, hanging: Path) -> None:
+    good = [picture(tmp_path / f"{number}.png", side=number + 1) for number in range(9)]
+    with WorkerPool("inspect", workers=2, together=4, seconds=2) as pool:
+        answers = list(pool.map(map(task, [*good[:6], hanging, *good[6:]])))
+    told = [answer if isinstance(answer, Failure) else answer[0].facts.width for _, answer in answers]
+    assert told == [1, 2, 3, 4, 5, 6, Failure("its decoder was stopped after 2 s"), 7, 8, 9]
+
+
 def test_a_hanging_file_is_always_told_from_a_crash(hanging: Path) -> None:
     with WorkerPool("inspect", workers=4, seconds=1) as pool:
         reasons = {answer.reason for _, answer in pool.map([task(hanging)] * 12)}
