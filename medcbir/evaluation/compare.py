@@ -233,11 +233,12 @@ def sign_flip(added: Floats, *, flips: int = FLIPS, seed: int = SEED) -> Floats:
         size = min(_FLIPS_AT_ONCE, count - start)
         moved = np.zeros((size, added.shape[1]))
         for rows in np.split(added, range(_CLUSTERS_AT_ONCE, clusters, _CLUSTERS_AT_ONCE)):
-            if exact:
-                flipped = np.arange(start, start + size)[:, None] >> np.arange(clusters) & 1
-            else:
-                flipped = np.unpackbits(rng.integers(0, 256, (size, -(-len(rows) // 8)), np.uint8), 1, len(rows))
-            moved += flipped.astype(np.float64) @ rows
+            signs = (
+                np.arange(start, start + size)[:, None] >> np.arange(clusters) & 1
+                if exact
+                else np.unpackbits(rng.integers(0, 256, (size, -(-len(rows) // 8)), np.uint8), 1, len(rows))
+            )
+            moved += signs.astype(np.float64) @ rows
         as_far += (np.abs(total - 2 * moved) >= least).sum(axis=0)
     return as_far / count if exact else (as_far + 1) / (count + 1)
 

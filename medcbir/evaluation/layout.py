@@ -158,7 +158,9 @@ METHODS: dict[Method, Callable[[Floats, int, float | None, Progress], Layout]] =
 def _start(points: Floats, seed: int) -> npt.NDArray[np.float64]:
     """The first two components (n, 2), as small as the methods want them; equal points are told apart by noise."""
     start = points[:, :2].astype(np.float64)
-    return start / start[:, 0].std() * 1e-4 + np.random.default_rng(seed).normal(0, 1e-6, start.shape)
+    noise = np.random.default_rng(seed).normal(0, 1e-6, start.shape)
+    small: npt.NDArray[np.float64] = start / start[:, 0].std() * 1e-4 + noise
+    return small
 
 
 def _module(name: str) -> Any:

@@ -86,7 +86,8 @@ def _svg(axes: Any, name_of_figure: str, alt: str) -> str:
             elif name and not name.startswith("font"):
                 parent.set(name.strip(), _ink(value.strip()))
         for attribute in ("id", f"{{{_XLINK}}}href", "clip-path"):
-            if (value := parent.attrib.pop(attribute, None)) is not None:
+            if attribute in parent.attrib:
+                value = parent.attrib.pop(attribute)
                 parent.set(attribute.partition("}")[2] or attribute, _own(value, name_of_figure))
     for attribute in ("width", "height"):
         root.attrib.pop(attribute, None)

@@ -90,3 +90,14 @@ def test_the_published_splits_win_when_given_with_the_images(db, tree):
     assert (report.added, report.rejected) == (6, 1)
     assert dict(db.query("SELECT split, count(*) FROM image GROUP BY split")) == {"train": 2, "val": 2, "test": 2}
     assert db.query("SELECT count(*) FROM image WHERE pixel_sha256 IS NOT NULL") == [(6,)]
+
+
+def test_published_tables_with_other_label_columns_meet_in_one_catalogue(db, tmp_path):
+    """What a table has no column for is 0 in it, not unknown."""
+    leading = "filepath,dataset,split,modality,anatomic_region"
+    (tmp_path / "a.csv").write_text(f"{leading},CT/abd/cyst,CT/abd/normal\na/1.png,a,train,CT,abd,1,0\n")
+    (tmp_path / "b.csv").write_text(f"{leading},XR/chest/Edema,CT/abd/cyst\nb/1.png,b,test,XR,chest,1,0\n")
+    for name in ("a", "b"):
+        assert db.ingest(tmp_path / f"{name}.csv", metadata_only=True).added == 1
+    labels = "SELECT i.uri, l.name FROM image AS i JOIN image_label USING (image_id) JOIN label AS l USING (label_id)"
+    assert sorted(db.query(labels)) == [("a/1.png", "CT/abd/cyst"), ("b/1.png", "XR/chest/Edema")]
