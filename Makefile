@@ -31,16 +31,17 @@ $(VENV)/installed-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
-# A PACS to test against, and an independent reader of DICOM. Without root or apt-get those tests say that they are skipped.
-SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk
+# A PACS to test against, an independent reader of DICOM, a browser. Without root or apt-get those tests say that they
+# are skipped.
+SYSTEM_PACKAGES := orthanc orthanc-dicomweb dcmtk chromium fonts-dejavu-core
 DICOMWEB_PLUGIN := /usr/share/orthanc/plugins/libOrthancDicomWeb.so
-system-packages: ## Debian packages that the tests of a PACS and against dcmtk need
-	@{ command -v Orthanc && command -v storescu && test -e $(DICOMWEB_PLUGIN); } >/dev/null 2>&1 || { \
+system-packages: ## Debian packages that the tests of a PACS, against dcmtk and in a browser need
+	@{ command -v Orthanc && command -v storescu && command -v chromium && test -e $(DICOMWEB_PLUGIN); } >/dev/null 2>&1 || { \
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && export DEBIAN_FRONTEND=noninteractive && \
 	  { apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null 2>&1 || \
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $(SYSTEM_PACKAGES); } >/dev/null 2>&1; } && \
 	  { service orthanc stop >/dev/null 2>&1 || true; }; \
-	} || echo "not installed: $(SYSTEM_PACKAGES); the tests of a PACS and against dcmtk will be skipped"
+	} || echo "not installed: $(SYSTEM_PACKAGES); the tests that need them will be skipped"
 
 docs: $(VENV)/installed-dev ## the generated pages
 	$(BIN)/python docs/generate.py

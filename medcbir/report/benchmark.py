@@ -130,6 +130,6 @@ def _facts(material: Material) -> list[tuple[str, str]]:
         ("Index images", f"{run.index:,}"),
         ("Queries", f"{run.labelled_queries:,}"),
         *facts,
-        (f"Best P@{metric.n}, micro", number(metric.value, 3)),
-        ("by", title_of(result.encoder)),
+        ("Best encoder", title_of(result.encoder)),
+        (f"Its P@{metric.n}, micro", number(metric.value, 3)),
     ]

@@ -96,34 +96,36 @@ def _count(ours: int, paper: int | None) -> Measure:
 
 def encoders(material: Material) -> Section:
     """Table 1, with licence and provenance."""
-    found = material.rows("report_encoders", names=[each.encoder for each in material.results])
+    names = [each.encoder for each in material.results]
+    stored = {each.name: each for each in material.rows("report_encoders", names=names)}
     rows: list[tuple[Cell, ...]] = []
     prints: list[tuple[Cell, ...]] = []
-    for each in found:
-        spec = spec_of(each.name)
+    for name in names:
+        spec, each = spec_of(name), stored.get(name)
         rows.append(
             (
-                title_of(each.name),
+                title_of(name),
                 spec.architecture if spec else None,
                 spec.domain if spec else None,
                 ", ".join(spec.trained_on) if spec else None,
                 _seen(None if spec is None else spec.seen),
-                each.dim,
+                each.dim if each else spec.dim if spec else None,
                 spec.licence if spec else None,
-                "imported vectors" if each.imported else "encoded here",
+                "none" if each is None else "imported" if each.imported else "encoded here",
             )
         )
-        checkpoint = each.recipe.get("checkpoint", {}) if isinstance(each.recipe, dict) else {}
-        prints.append(
-            (
-                title_of(each.name),
-                each.name,
-                checkpoint.get("file"),
-                each.checkpoint_sha256,
-                spec.checkpoint.source if spec else None,
-                ", ".join(f"{name} {version}" for name, version in sorted(each.versions.items())) or None,
+        if each is not None:
+            checkpoint = each.recipe.get("checkpoint", {}) if isinstance(each.recipe, dict) else {}
+            prints.append(
+                (
+                    title_of(name),
+                    name,
+                    checkpoint.get("file"),
+                    each.checkpoint_sha256,
+                    spec.checkpoint.source if spec else None,
+                    ", ".join(f"{library} {version}" for library, version in sorted(each.versions.items())) or None,
+                )
             )
-        )
     table = Table(
         "encoders",
         "Encoders (table 1)",
@@ -157,7 +159,7 @@ def encoders(material: Material) -> Section:
         "An encoder that was trained on datasets of this benchmark has an advantage there. Where vectors were "
         "imported, the name is all that tells which encoder made them.",
     )
-    return Section("encoders", "Encoders (Table 1)", text, (table, provenance))
+    return Section("encoders", "Encoders (Table 1)", text, (table, *([provenance] if prints else [])))
 
 
 def _seen(seen: tuple[str, ...] | None) -> str:

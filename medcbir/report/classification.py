@@ -60,4 +60,39 @@ def classification(material: Material) -> Section:
         "against the rest.",
     )
     caption = "AUPRC and F1 of each encoder; below, the published value and the difference"
-    return Section("classification", title, text, (Table("classification", caption, tuple(columns), tuple(rows)),))
+    table = Table("classification", caption, tuple(columns), tuple(rows))
+    return Section("classification", title, text, (table, _how(made)))
+
+
+def _how(made: dict[tuple[str, str], Classification]) -> Table:
+    """How K was chosen and the training went."""
+    return Table(
+        "classifiers",
+        "How K was chosen and the linear layers were trained",
+        (
+            Column("encoder", "Encoder"),
+            Column("method", "Method"),
+            Column("queries", "Images", digits=0),
+            Column("classes", "Classes", digits=0),
+            Column("k", "K", digits=0),
+            Column("validation_run", "K chosen on run"),
+            Column("epochs", "Epochs", digits=0),
+            Column("best_epoch", "Best epoch", digits=0),
+            Column("seconds", "Seconds", digits=1),
+        ),
+        tuple(
+            (
+                title_of(encoder),
+                dict(_METHODS)[method],
+                each.labelled_queries,
+                each.classes,
+                each.k,
+                each.certificate.get("validation_run"),
+                each.certificate.get("epochs_run"),
+                each.certificate.get("best_epoch"),
+                each.seconds,
+            )
+            for (encoder, method), each in made.items()
+        ),
+        folded=True,
+    )

@@ -78,7 +78,7 @@ def exactness(material: Material) -> Section:
             Column("engine", "Engine"),
             Column("sample", "Checked", "Sample", digits=0),
             Column("differences", "Differences", "Sample", digits=0),
-            Column("candidates", "Mean", "Candidates", digits=1),
+            Column("candidates", "Candidates, mean", digits=1),
             Column("bound", "Bound of a score's error", digits=6),
             Column("seconds", "Seconds", digits=1),
         ),
@@ -125,7 +125,7 @@ def studies(material: Material) -> Section:
     title = "Speed studies"
     blocks = [block for file in material.provenance.studies for block in [_study(file)] if block]
     if not blocks:
-        return Section("speed", title, ("Left out: no speed study was run (`medcbir bench --suite speed`).",))
+        return Section("speed", title, ("Left out: no speed study was run (medcbir bench --suite speed).",))
     text = ("Ways of doing the same work, side by side in one run: ratios count, times depend on the machine.",)
     return Section("speed", title, text, tuple(blocks))
 
@@ -174,7 +174,7 @@ def repeat(material: Material) -> Section:
     """Commands, machine, versions, and how each step went."""
     made = material.provenance
     (software,) = material.rows("report_software")
-    versions = {"PostgreSQL": software.postgresql, "pgvector": software.pgvector} | dict(made.versions)
+    versions = dict(made.versions) | {"PostgreSQL": software.postgresql, "pgvector": software.pgvector}
     blocks: list[Block] = [Listing(made.commands)] if made.commands else []
     for name, caption, facts in (("hardware", "Machine", made.hardware), ("versions", "Versions", versions)):
         if facts:

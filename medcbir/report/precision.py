@@ -19,7 +19,7 @@ def retrieval(material: Material) -> Section:
     """Table 2: P@N of every encoder with intervals, beside the published values."""
     title = "Retrieval (Table 2)"
     if not material.retrieved:
-        return Section("retrieval", title, (_missing(material, "no encoder has a retrieval run"),))
+        return Section("retrieval", title, (_missing(material),))
     runs = [(each.encoder, run) for each, run in material.retrieved]
     sizes = material.sizes()
     table = _precision(
@@ -59,7 +59,7 @@ def covid(material: Material) -> Section:
     named = [(each.encoder, material.run(each.covid_run)) for each in material.results if each.covid_run]
     runs = [(encoder, run) for encoder, run in named if run.labelled_queries]
     if not runs:
-        return Section("covid", title, (_missing(material, "no run on the COVID-19 set is there"),))
+        return Section("covid", title, ("Left out: no run on the COVID-19 set is there.",))
     sizes = [n for n in (1, 3, 5, 10) if n <= min(run.n for _, run in runs)] or [1]
     table = _precision(
         material,
@@ -244,6 +244,6 @@ def leakage(material: Material) -> Section:
     return Section("leakage", title, text, (table,))
 
 
-def _missing(material: Material, what: str) -> str:
+def _missing(material: Material) -> str:
     failures = [f"{title_of(each.encoder)}: {reason}" for each in material.results for reason in each.failures]
-    return f"Left out: {what}." + (f" {'; '.join(failures)}." if failures else "")
+    return "Left out: no encoder has a retrieval run." + (f" {'; '.join(failures)}." if failures else "")

@@ -3,17 +3,19 @@
 import base64
 import hashlib
 import io
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from medcbir.report import tables
 from medcbir.report.tiles import Tile, letterbox
 from medcbir.types import UInt8Image
 
+_NBSP = "\N{NO-BREAK SPACE}"
 _SIDE = 200  # of an embedded picture, pixels
 
 
@@ -62,6 +64,8 @@ def _environment() -> Environment:
         "shown": tables.shown,
         "interval": tables.interval,
         "beside": tables.beside,
+        "tidy": _tidy,
+        "breakable": _breakable,
         "block": lambda block: type(block).__name__,
     }
     return environment
@@ -71,6 +75,20 @@ def _data_uri(pixels: UInt8Image) -> str:
     content = io.BytesIO()
     letterbox(pixels, _SIDE).save(content, format="JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+
+
+def _tidy(text: str) -> str:
+    """Numbers that stay on one line with what they count."""
+    return re.sub(r"(?i)\b((?:tables?|figures?)) (\d)(?: ([AB])\b)?", _joined, text).replace(" %", f"{_NBSP}%")
+
+
+def _joined(found: re.Match[str]) -> str:
+    return _NBSP.join(part for part in found.groups() if part)
+
+
+def _breakable(text: str) -> Markup:
+    """A label that may be broken after a slash or an underscore."""
+    return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(text))))  # noqa: S704
 
 
 def _alt(tile: Tile) -> str:

@@ -17,7 +17,7 @@ from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
 from medcbir.types import Progress, Run
 
-_LIBRARIES = ("medcbir", "numpy", "torch", "timm", "open_clip_torch", "psycopg", "pgvector")
+_LIBRARIES = ("medcbir", "numpy", "torch", "timm", "open_clip_torch", "psycopg")
 
 
 def write_stored(

@@ -89,8 +89,8 @@ def number(value: float | None, digits: int, *, signed: bool = False) -> str:
     """A number to so many decimals, thousands apart, a minus as long as a plus; a dash for none."""
     if value is None:
         return DASH
-    nothing = round(value, digits) == 0
-    return f"{0.0 if nothing else value:{'+' if signed and not nothing else ''},.{digits}f}".replace("-", MINUS)
+    rounded = 0.0 if round(value, digits) == 0 else value  # no minus before a zero
+    return f"{rounded:{'+' if signed else ''},.{digits}f}".replace("-", MINUS)
 
 
 def interval(cell: Measure, digits: int) -> str:
