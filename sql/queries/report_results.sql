@@ -1,5 +1,5 @@
 -- What belongs to runs: the newest run of the same encoder, queries and index that may retrieve the query's patient,
--- and the newest classifications and ablation of the encoder; NULL where there is none. In the order asked.
+-- and the newest classifications, ablation and map of the encoder; NULL where there is none. In the order asked.
 SELECT
     e.name AS encoder,
     r.name AS run,
@@ -36,7 +36,8 @@ SELECT
         FROM classification AS c
         WHERE c.encoder_id = r.encoder_id AND c.method = 'linear'
     ) AS linear,
-    (SELECT max(a.ablation_id) FROM ablation AS a WHERE a.encoder_id = r.encoder_id) AS ablation
+    (SELECT max(a.ablation_id) FROM ablation AS a WHERE a.encoder_id = r.encoder_id) AS ablation,
+    (SELECT max(p.projection_id) FROM projection AS p WHERE p.encoder_id = r.encoder_id) AS projection
 FROM run AS r
 INNER JOIN encoder AS e ON e.encoder_id = r.encoder_id
 WHERE r.name = any(%(names)s)

@@ -72,6 +72,7 @@ def reported(
                     out[uri] = (vector / np.linalg.norm(vector)).astype(np.float32)
             db.import_vectors(folder / f"{encoder}.h5", encoder=encoder)
         results = []
+        projection = db.map(encoder="biomedclip").projection_id
         for encoder in ("biomedclip", "clip"):
             db.retrieve(encoder=encoder, n=10, exclude_same_patient=False, name=f"{encoder}-same")
             db.retrieve(encoder=encoder, n=10, name=encoder)
@@ -79,7 +80,17 @@ def reported(
             linear = db.classify_linear(encoder=encoder, epochs=2, device="cpu").classification_id
             ablation = db.ablate_index_size(encoder=encoder, sizes=(2, 4), seeds=2).ablation_id
             results.append(
-                EncoderResults(encoder, encoder, f"{encoder}-same", None, knn, linear, ablation, None, 12.5, 900.0)
+                EncoderResults(
+                    encoder,
+                    run=encoder,
+                    same_patient_run=f"{encoder}-same",
+                    knn=knn,
+                    linear=linear,
+                    ablation=ablation,
+                    projection=projection if encoder == "biomedclip" else None,
+                    images_per_second=12.5,
+                    peak_mib=900.0,
+                )
             )
         made = Provenance(
             "test",
