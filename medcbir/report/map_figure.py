@@ -134,18 +134,18 @@ def _panel(
             counts[name] += group.count
     named = [name for name, _ in counts.most_common(_NAMED)]
     colours = _palette()
+    shown = sum(counts.values())
+    radius = next((each for each, least in enumerate((300_000, 30_000, 3_000)) if shown > least), 4)
+    places = {name: number for number, name in enumerate(named, 1)}
+    of_groups = [-1 if (name := category(group)) is None else places.get(name, 0) for group in groups]
+    of_points = np.repeat(of_groups, [group.count for group in groups])
     sums = np.zeros((_PANEL * _PANEL, 3))
     density = np.zeros(_PANEL * _PANEL)
-    start = 0
-    for group in groups:
-        own = cells[start : start + group.count].astype(np.int64) * _PANEL // _GRID
-        start += group.count
-        name = category(group)
-        if name is None:
-            continue
-        hits = np.bincount((_PANEL - 1 - own[:, 1]) * _PANEL + own[:, 0], minlength=_PANEL * _PANEL)
+    for place in sorted({*of_groups} - {-1}):
+        own = cells[of_points == place].astype(np.int64) * _PANEL // _GRID
+        hits = _dots(own[:, 0], _PANEL - 1 - own[:, 1], radius)
         density += hits
-        sums += hits[:, None] * colours[named.index(name) + 1 if name in named else 0]
+        sums += hits[:, None] * colours[place]
     covered = np.maximum(density, 1)[:, None]
     opacity = np.where(density > 0, 0.45 + 0.55 * np.log1p(density) / np.log1p(max(density.max(), 1)), 0)
     pixels = np.concatenate([sums / covered, 255 * opacity[:, None]], axis=1).round().astype(np.uint8)
@@ -158,6 +158,16 @@ def _panel(
     alt = f"{title}: {', '.join(name for _, name in legend)}"
     data = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
     return Panel(title, alt, data, tuple(legend))
+
+
+def _dots(x: npt.NDArray[np.int64], y: npt.NDArray[np.int64], radius: int) -> npt.NDArray[np.int64]:
+    """How many discs cover each pixel of a panel (pixels,)."""
+    reach = np.arange(-radius, radius + 1)
+    hits = np.zeros(_PANEL * _PANEL, np.int64)
+    for dx, dy in ((dx, dy) for dx in reach for dy in reach if dx * dx + dy * dy <= radius * radius + 0.8 * radius):
+        inside = (x + dx >= 0) & (x + dx < _PANEL) & (y + dy >= 0) & (y + dy < _PANEL)
+        hits += np.bincount(((y + dy) * _PANEL + x + dx)[inside], minlength=_PANEL * _PANEL)
+    return hits
 
 
 @cache

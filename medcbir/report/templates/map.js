@@ -92,7 +92,7 @@
     const offsets = [];
     for (let dy = -radius; dy <= radius; dy++) {
       for (let dx = -radius; dx <= radius; dx++) {
-        if (dx * dx + dy * dy <= radius * radius + 0.5) offsets.push([dx, dy]);
+        if (dx * dx + dy * dy <= radius * radius + 0.8 * radius) offsets.push([dx, dy]);
       }
     }
     return offsets;
