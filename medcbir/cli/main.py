@@ -19,6 +19,7 @@ REJECTED = 3
 
 _COMMANDS = {
     "ablate": "medcbir.cli.ablate:group",
+    "bench": "medcbir.cli.bench:bench",
     "classify": "medcbir.cli.classify:group",
     "compare": "medcbir.cli.compare:compare",
     "db": "medcbir.cli.db:group",

@@ -1,0 +1,28 @@
+"""The database of a benchmark: the user's, or one in the benchmark's folder for images that are only its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medcbir.api import Database, connect
+from medcbir.bench.suites import SuiteName
+from medcbir.config import load_settings
+
+_OWN: tuple[SuiteName, ...] = ("smoke", "scale")
+
+
+@contextmanager
+def open_for(
+    suite: SuiteName, out: Path, database_url: str | None = None, data_dir: Path | None = None
+) -> Iterator[Database]:
+    """The database that is named, by argument or environment; else, but for suite paper, one in `out`.
+
+    The server of that one is stopped at the end.
+    """
+    own = suite in _OWN and data_dir is None and load_settings(database_url=database_url).conninfo is None
+    with connect(database_url, out.resolve() / "database" if own else data_dir) as db:
+        try:
+            yield db
+        finally:
+            if own:
+                db.stop()
