@@ -24,7 +24,7 @@ import torch
 
 import medcbir
 from medcbir.encoders import get_spec, load_encoder, prepare
-from medcbir.encoders.loaders import build_model
+from medcbir.encoders.models import build_model
 from medcbir.pixels import open_image
 
 SIZE = 512

@@ -23,9 +23,10 @@ Generated from `--help`; do not edit.
 Exit codes: 0 done; 1 an error, told in one line; 2 wrong usage; 3 done, but files, rows or vectors were left out (see
 table `medcbir.rejected`); 130 interrupted by Ctrl-C, after which the same command goes on where it was.
 
-Settings: options win over environment variables (`MEDCBIR_DATA_DIR`, `MEDCBIR_WEIGHTS_DIR`, `MEDCBIR_MAX_PIXELS`,
-`MEDCBIR_PATIENT_KEY`, `DATABASE_URL` or libpq's `PGHOST`, `PGSERVICE`, ...; for a PACS see docs/pacs.md), those over
-`config.toml` in the user's configuration folder for medcbir (keys `data_dir`, `weights_dir`, `database_url`, ...).
+Settings: options win over environment variables (`MEDCBIR_DATA_DIR`, `MEDCBIR_WEIGHTS_DIR`, `MEDCBIR_ENCODERS_DIR`,
+`MEDCBIR_MAX_PIXELS`, `MEDCBIR_PATIENT_KEY`, `DATABASE_URL` or libpq's `PGHOST`, `PGSERVICE`, ...; for a PACS see
+docs/pacs.md), those over `config.toml` in the user's configuration folder for medcbir (keys `data_dir`, `weights_dir`,
+`database_url`, ...).
 """
 
 MODEL_HEAD = """# Data model

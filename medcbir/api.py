@@ -26,12 +26,14 @@ from psycopg.rows import dict_row
 from medcbir.config import Settings, load_settings
 from medcbir.encoders import (
     DEFAULT,
-    SPECS,
     EncoderSpec,
+    all_specs,
     find_checkpoint,
+    find_spec,
     get_spec,
     library_versions,
     load_encoder,
+    load_text_encoder,
     prepare,
     recipe_of,
     recipe_sha256,
@@ -66,7 +68,7 @@ from medcbir.types import (
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from medcbir.encoders import Encoder
+    from medcbir.encoders import Encoder, TextEncoder
     from medcbir.encoders.verify import Verification
     from medcbir.evaluation.ablation import Ablation
     from medcbir.evaluation.compare import Comparison
@@ -96,6 +98,7 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._encoders: dict[tuple[str, str], Encoder] = {}
+        self._text_encoders: dict[tuple[str, str], TextEncoder] = {}
         self._connection: Connection | None = None
         self._warmth = Warmth(lambda: open_database(self.conninfo, install="never"), settings.data_dir / "cache")
 
@@ -228,7 +231,7 @@ class Database:
 
     def _specs(self, encoder: str | Sequence[str]) -> list[EncoderSpec]:
         """The encoders asked for; missing weights are told now, not after the catalogue."""
-        specs = [get_spec(each) for each in ([encoder] if isinstance(encoder, str) else encoder)]
+        specs = [self._spec(each) for each in ([encoder] if isinstance(encoder, str) else encoder)]
         for spec in specs:
             find_checkpoint(spec, self.settings.weights_dir)
         return specs
@@ -330,8 +333,10 @@ class Database:
 
         if batch_size < 1:
             raise InputError(f"the batch size must be 1 or more, not {batch_size}")
-        spec = get_spec(encoder)
+        spec = self._spec(encoder)
         recipe = recipe_of(spec, self.settings.weights_dir)
+        if spec.origin is not None:  # what its user says of it must hold before it gets a row
+            self._model(spec, device)
         with self._open() as connection:
             stored = add_encoder(
                 connection,
@@ -385,6 +390,7 @@ class Database:
         image: "str | Path | UInt8Image | Sequence[str | Path | UInt8Image] | None" = None,
         image_id: int | None = None,
         vector: "npt.NDArray[Any] | None" = None,
+        text: str | Sequence[str] | None = None,
         weights: Sequence[float] | None = None,
         encoder: str = DEFAULT,
         n: int = 10,
@@ -393,12 +399,13 @@ class Database:
         exclude_duplicates: bool = False,
         device: Device = "auto",
     ) -> list[Hit]:
-        """The `n` catalogued images nearest to a picture, a catalogued image, or a vector, by exact cosine distance.
+        """The `n` catalogued images nearest to pictures, words, a catalogued image, or a vector, by exact distance.
 
-        Give one of `image` (a file, or pixels (H, W) or (H, W, 3) uint8), `image_id`, and `vector` (dim,), which need
-        not be normalised. Several images make one query, the normalised sum of their unit vectors, each times its
-        weight (1 without `weights`). `exclude_same_patient` needs `image_id`: the patient of a loose picture is not
-        known. `exclude_duplicates` leaves out images whose decoded pixels equal the query's, and needs one with pixels.
+        Give `image` (files, or pixels (H, W) or (H, W, 3) uint8) or `text` or both, or one of `image_id` and `vector`
+        (dim,), which need not be normalised. Words need an encoder with a text tower. Several images and texts make one
+        query, the normalised sum of their unit vectors, each times its weight: `weights` has one for each image, then
+        one for each text (1 without it). `exclude_same_patient` needs `image_id`: the patient of a loose picture is
+        not known. `exclude_duplicates` leaves out images whose decoded pixels equal the query's, and needs one image.
         """
         import numpy as np
 
@@ -406,10 +413,13 @@ class Database:
         from medcbir.retrieval import search
         from medcbir.store.vectors import unit
 
-        if sum(given is not None for given in (image, image_id, vector)) != 1:
-            raise InputError("a search needs one of an image file, an image id and a vector")
-        if weights is not None and image is None:
-            raise InputError("weights belong to the images of a query: give --image, as often as there are weights")
+        described = image is not None or text is not None
+        if described + (image_id is not None) + (vector is not None) != 1:
+            raise InputError(
+                "a search needs one of image files or texts (which may go together), an image id, and a vector"
+            )
+        if weights is not None and not described:
+            raise InputError("weights belong to images and texts: give --image or --text as often as there are weights")
         if exclude_same_patient and image_id is None:
             raise InputError("to exclude the query's patient, search by image id: a file's patient is not known")
         if exclude_duplicates and vector is not None:
@@ -435,16 +445,20 @@ class Database:
                     raise VectorError(f"the query must be one vector of shape (dim,), found {np.shape(vector)}")
                 wanted = unit(np.asarray(vector)[None])[0]
                 return search.near_vector(connection, stored, wanted, n, where, warmth=self._warmth)
-            assert image is not None  # noqa: S101
             spec, stored = self._encoder_of_stored(connection, encoder)
-            images = [image] if isinstance(image, str | Path | np.ndarray) else list(image)
-            if not images:
-                raise InputError("a search needs an image: the list of them is empty")
+            images, texts = _several(image), _several(text)
+            if not (images or texts):
+                raise InputError("a search needs an image or a text: the list of them is empty")
+            if exclude_duplicates and (texts or len(images) > 1):
+                raise InputError(
+                    "to exclude the query's duplicates, give one image alone: several parts have no pixels"
+                )
             pixels = [each if isinstance(each, np.ndarray) else self.read_image(each) for each in images]
-            parts = self._model(spec, device).encode(np.stack([prepare(each, spec.pixels) for each in pixels]))
-            whole = parts[0] if len(parts) == 1 and weights is None else search.combine(parts, weights)
-            if exclude_duplicates and len(pixels) > 1:
-                raise InputError("to exclude the query's duplicates, give one image: several show different pixels")
+            seen = [prepare(each, spec.pixels) for each in pixels]
+            towers = [self._text_model(spec, device).encode(texts)] if texts else []
+            if seen:
+                towers.insert(0, self._model(spec, device).encode(np.stack(seen)))
+            whole = search.combine(np.concatenate(towers), weights)
             own = pixel_sha256(pixels[0]) if exclude_duplicates else None
             return search.near_vector(connection, stored, whole, n, where, exclude_pixels=own, warmth=self._warmth)
 
@@ -637,7 +651,7 @@ class Database:
         """Which of the benchmark's datasets a stored encoder was trained on; None where that is not known."""
         with self._open() as connection:
             stored = find_encoder(connection, encoder)
-        spec = next((spec for spec in SPECS.values() if encoder in (spec.name, _versioned(spec.name, stored))), None)
+        spec = self._spec_of_stored(stored)
         return None if spec is None or stored.imported else spec.seen
 
     def classify_knn(
@@ -752,12 +766,39 @@ class Database:
         return [Duplicate(**{"distance": None, **row}) for row in rows]
 
     def encoders(self) -> list[dict[str, Any]]:
-        """Every encoder of the registry, as `encoder` describes one."""
-        return [self.encoder(name) for name in SPECS]
+        """Every encoder that can be used, as `encoder` describes one, and what else the database has vectors of.
+
+        `images` counts the vectors of each. It is None where there is no database: none is made merely to look.
+        """
+        known = [self.encoder(name) for name in all_specs(self.settings.encoders_dir)]
+        stored = self._stored_encoders()
+        counted: list[dict[str, Any]] = [
+            {**each, "images": None if stored is None else stored.pop(each["name"], {"images": 0})["images"]}
+            for each in known
+        ]
+        return counted + [dict.fromkeys(counted[0]) | each for each in (stored or {}).values()]
+
+    def _stored_encoders(self) -> dict[str, dict[str, Any]] | None:
+        """What the database says of its encoders, by name; None where there is no database, or not this version's."""
+        if self.settings.conninfo is None and not EmbeddedServer(self.settings.data_dir).status().initialised:
+            return None
+        with database_errors(self.conninfo), open_bare(self.conninfo) as connection:
+            if schema.current_revision(connection) != schema.newest_revision():
+                return None
+            rows = connection.execute(read_query("encoded_images")).fetchall()
+        return {
+            name: {
+                "name": name,
+                "title": "imported vectors" if imported else "another recipe",
+                "dim": dim,
+                "images": images,
+            }
+            for name, dim, imported, images in rows
+        }
 
     def encoder(self, name: str) -> dict[str, Any]:
         """An encoder's recipe as JSON values, with the `checkpoint` file expected, `weights_dir`, and `found`."""
-        return describe_spec(get_spec(name), self.settings.weights_dir)
+        return describe_spec(self._spec(name), self.settings.weights_dir)
 
     def verify_encoders(
         self, names: Sequence[str] = (), *, allow_download: bool = False, progress: Progress | None = None
@@ -768,7 +809,7 @@ class Database:
         """
         from medcbir.encoders.verify import verify
 
-        specs = [get_spec(name) for name in names] or list(SPECS.values())
+        specs = [self._spec(name) for name in names] or list(all_specs(self.settings.encoders_dir).values())
         return [
             verify(spec, self.settings.weights_dir, allow_download=allow_download, progress=progress) for spec in specs
         ]
@@ -860,11 +901,26 @@ class Database:
         with self._open() as connection:
             return connection.execute(sql, arguments).fetchall()
 
+    def _spec(self, name: str) -> EncoderSpec:
+        return get_spec(name, self.settings.encoders_dir)
+
+    def _spec_of_stored(self, stored: StoredEncoder) -> EncoderSpec | None:
+        """The spec of that name, or of that name with another recipe."""
+        unversioned = stored.name.removesuffix(f"_{stored.recipe_sha256.hex()[:8]}")
+        folder = self.settings.encoders_dir
+        return find_spec(stored.name, folder) or find_spec(unversioned, folder)
+
     def _model(self, spec: EncoderSpec, device: str) -> "Encoder":
         key = (spec.name, device)
         if key not in self._encoders:
             self._encoders[key] = load_encoder(spec, weights_dir=self.settings.weights_dir, device=device)
         return self._encoders[key]
+
+    def _text_model(self, spec: EncoderSpec, device: str) -> "TextEncoder":
+        key = (spec.name, device)
+        if key not in self._text_encoders:
+            self._text_encoders[key] = load_text_encoder(spec, weights_dir=self.settings.weights_dir, device=device)
+        return self._text_encoders[key]
 
     def _encoder_of_stored(self, connection: Connection, name: str) -> tuple[EncoderSpec, StoredEncoder]:
         """The spec that made the vectors stored under `name`; refused where its recipe is another by now."""
@@ -874,7 +930,7 @@ class Database:
                 f"the vectors of {name} were imported, so a new image cannot be encoded alike: search by image id "
                 "(--id) or by vector"
             )
-        spec = next((spec for spec in SPECS.values() if name in (spec.name, _versioned(spec.name, stored))), None)
+        spec = self._spec_of_stored(stored)
         if spec is None:
             raise EncoderError(
                 f"this medcbir knows no encoder {name}, so a new image cannot be encoded; search by --id"
@@ -900,12 +956,15 @@ class Database:
             yield self._connection
 
 
+def _several(given: Any) -> list[Any]:
+    """The images or texts given: none, one (a string, a path or an array), or several."""
+    if given is None:
+        return []
+    return [given] if isinstance(given, str | Path) or hasattr(given, "shape") else list(given)
+
+
 def _as_filter(chosen: "Split | Filter | None") -> Filter:
     return chosen if isinstance(chosen, Filter) else Filter(split=chosen)
-
-
-def _versioned(name: str, stored: StoredEncoder) -> str:
-    return f"{name}_{stored.recipe_sha256.hex()[:8]}"
 
 
 @contextmanager

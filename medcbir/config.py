@@ -39,6 +39,8 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("database_url", "MEDCBIR_DATABASE_URL", "DATABASE_URL")
     )
     weights_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("medcbir")) / "weights")
+    encoders_dir: Path = CONFIG_FILE.parent / "encoders"
+    """Where files NAME.toml describe a user's own encoders."""
     max_pixels: int = 200_000_000
     """Images with more pixels than this per frame are rejected before they are decoded."""
     patient_key: str | None = None

@@ -19,15 +19,27 @@ def group() -> None:
 @output_format("table", "json", "csv")
 @database
 def list_(db: "Database", output: str) -> None:
-    """List encoders: dimension, domain, licence, whether the weights are found."""
+    """List encoders: dimension, licence, whether they read words too, whether weights are found, images encoded.
+
+    A user's own encoders are among them (see docs/encoders.md), and so is whatever else the database has vectors of.
+    No database is made merely to look; where there is none, images are not counted.
+    """
     from medcbir.cli.render import render_json, render_rows
 
     encoders = db.encoders()
     if output == "json":
         render_json(encoders)
         return
-    columns = ["name", "title", "dim", "domain", "licence", "found", "checkpoint"]
-    rows = [[("yes" if each[c] else "no") if c == "found" else each[c] for c in columns] for each in encoders]
+    columns = ["name", "title", "dim", "domain", "licence", "words", "weights", "images"]
+    rows = [
+        [
+            *(each[name] for name in columns[:5]),
+            None if each["found"] is None else "yes" if each["text"] else "no",
+            {True: "found", False: "missing", None: None}[each["found"]],
+            each["images"],
+        ]
+        for each in encoders
+    ]
     render_rows("encoders", columns, rows, output)
 
 
@@ -53,7 +65,7 @@ def show(db: "Database", name: str, output: str) -> None:
 @output_format("table", "json", "csv")
 @database
 def verify(db: "Database", names: tuple[str, ...], allow_download: bool, output: str) -> int:
-    """Check weights: the file, its SHA-256, that it fills the model exactly, and the vector of a real slice.
+    """Check weights: the file, its SHA-256, that it fills the model exactly, the vector of a real slice, words.
 
     Without NAME all encoders are looked at, and missing weights are no error; nothing is downloaded unasked.
     """
@@ -67,7 +79,7 @@ def verify(db: "Database", names: tuple[str, ...], allow_download: bool, output:
     if output == "json":
         render_json([asdict(each) for each in found])
     else:
-        columns = ["name", "state", "known_sha256", "golden", "sha256", "file"]
+        columns = ["name", "state", "known_sha256", "golden", "words", "sha256", "file"]
         render_rows("weights", columns, [[getattr(each, name) for name in columns] for each in found], output)
     wrong = [each for each in found if each.state == "failed" or (names and each.state == "missing")]
     for each in wrong:

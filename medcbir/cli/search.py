@@ -13,17 +13,38 @@ if TYPE_CHECKING:
     from medcbir.types import Split
 
 
-@click.command()
+class _InOrder(click.Command):
+    """A command that knows in which order --image and --text came, which click keeps apart."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        ctx.meta["parts"] = [parameter.name for parameter in order if parameter.name in {"images", "texts"}]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_InOrder)
 @click.option(
     "--image",
     "images",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Query: an image file; several make one query, the normalised sum of their vectors.",
+    help="Query: an image file. Several of --image and --text make one query, the normalised sum of their vectors.",
 )
 @click.option(
-    "--weight", "weights", type=float, multiple=True, metavar="W", help="Of each --image, in their order.  [default: 1]"
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="WORDS",
+    help='Query: words, e.g. "pleural effusion", for an encoder with a text tower (`medcbir encoders list`).',
+)
+@click.option(
+    "--weight",
+    "weights",
+    type=float,
+    multiple=True,
+    metavar="W",
+    help="Of each --image and --text, in the order in which these are given.  [default: 1]",
 )
 @click.option("--id", "image_id", type=int, metavar="N", help="Query: a catalogued image, by its image_id.")
 @encoder
@@ -43,6 +64,7 @@ if TYPE_CHECKING:
 def search(
     db: "Database",
     images: tuple[Path, ...],
+    texts: tuple[str, ...],
     weights: tuple[float, ...],
     image_id: int | None,
     encoder: str,
@@ -61,8 +83,15 @@ def search(
     from medcbir.cli.render import render_json, render_rows
     from medcbir.types import Filter
 
+    if weights and (images or texts):
+        kinds = click.get_current_context().meta["parts"]
+        if len(weights) != len(kinds):
+            raise click.UsageError(f"{len(kinds)} of --image and --text, but {len(weights)} of --weight: give each one")
+        # images first, as Python takes them; sorting is stable, so each kind keeps its order
+        weights = tuple(weight for _, weight in sorted(zip(kinds, weights, strict=True), key=lambda pair: pair[0]))
     hits = db.search(
         image=images or None,
+        text=texts or None,
         image_id=image_id,
         weights=weights or None,
         encoder=encoder,
@@ -72,8 +101,10 @@ def search(
         exclude_duplicates=exclude_duplicates,
         device=device,
     )
-    files = [str(file) for file in images]
-    query: dict[str, Any] = {"id": image_id} if not files else {"image": files[0] if len(files) == 1 else files}
+    query: dict[str, Any] = {} if image_id is None else {"id": image_id}
+    for kind, given in (("image", [str(file) for file in images]), ("text", list(texts))):
+        if given:
+            query[kind] = given[0] if len(given) == 1 else given
     if weights:
         query["weights"] = list(weights)
     if save is not None:

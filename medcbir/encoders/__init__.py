@@ -1,8 +1,9 @@
 """Encoders: images in as uint8 arrays, unit vectors out; specs as data, weights from files, and no database.
 
 `get_spec` finds an encoder in the registry, `prepare` makes an image what its model sees, `load_encoder` gives an
-`Encoder` whose `encode` turns batches into vectors, and `recipe_of` says, without loading anything, what makes those
-vectors what they are. Importing this package imports no torch: only `load_encoder` does.
+`Encoder` whose `encode` turns batches into vectors, `load_text_encoder` its like for words, and `recipe_of` says,
+without loading anything, what makes those vectors what they are. Importing this package imports no torch: only the
+two that load do.
 """
 
 import os
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from medcbir.encoders.preprocess import prepare
 from medcbir.encoders.recipe import library_versions, recipe_of, recipe_sha256
-from medcbir.encoders.spec import Checkpoint, EncoderSpec, Pixels, Precision, Projection
-from medcbir.encoders.specs import DEFAULT, SPECS, get_spec
+from medcbir.encoders.registry import all_specs, find_spec, get_spec
+from medcbir.encoders.spec import Checkpoint, EncoderSpec, Pixels, Precision, Projection, TextTower, Tokenizer
+from medcbir.encoders.specs import DEFAULT, SPECS
 from medcbir.encoders.weights import fetch_checkpoint, find_checkpoint, sha256_file
 
 if TYPE_CHECKING:
     from medcbir.encoders.loaders import Encoder
+    from medcbir.encoders.text import TextEncoder
 
 __all__ = [
     "DEFAULT",
@@ -27,11 +30,17 @@ __all__ = [
     "Pixels",
     "Precision",
     "Projection",
+    "TextEncoder",
+    "TextTower",
+    "Tokenizer",
+    "all_specs",
     "fetch_checkpoint",
     "find_checkpoint",
+    "find_spec",
     "get_spec",
     "library_versions",
     "load_encoder",
+    "load_text_encoder",
     "prepare",
     "recipe_of",
     "recipe_sha256",
@@ -43,18 +52,36 @@ def load_encoder(
     spec: EncoderSpec, *, weights_dir: Path, device: str = "auto", precision: Precision = "float32"
 ) -> "Encoder":
     """Load the model of `spec`; see `medcbir.encoders.loaders.load_encoder`, which this imports with torch."""
-    # Threads that wait for each other by spinning take the cores from the decoders beside them: on two busy cores
-    # EfficientNet-Lite0 gave 4 to 10 images/s that way, 25 to 40 with threads that sleep. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _let_threads_sleep()
     from medcbir.encoders import loaders
 
     return loaders.load_encoder(spec, weights_dir=weights_dir, device=device, precision=precision)
 
 
+def load_text_encoder(spec: EncoderSpec, *, weights_dir: Path, device: str = "auto") -> "TextEncoder":
+    """Load the text tower of `spec`; see `medcbir.encoders.text.load_text_encoder`, which this imports with torch."""
+    _let_threads_sleep()
+    from medcbir.encoders import text
+
+    return text.load_text_encoder(spec, weights_dir=weights_dir, device=device)
+
+
+def _let_threads_sleep() -> None:
+    """Before torch is loaded: threads that wait by spinning take the cores from the decoders beside them.
+
+    On two busy cores EfficientNet-Lite0 gave 4 to 10 images/s that way, 25 to 40 with threads that sleep.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def __getattr__(name: str) -> object:
-    """`Encoder` on first use: its module imports torch."""
+    """`Encoder` and `TextEncoder` on first use: their modules import torch."""
     if name == "Encoder":
         from medcbir.encoders import loaders
 
         return loaders.Encoder
+    if name == "TextEncoder":
+        from medcbir.encoders import text
+
+        return text.TextEncoder
     raise AttributeError(f"module 'medcbir.encoders' has no attribute {name!r}")

@@ -34,5 +34,7 @@ def describe_spec(spec: EncoderSpec, weights_dir: Path) -> dict[str, Any]:
         "source": spec.checkpoint.source,
         "weights_dir": str(weights_dir),
         "found": found,
+        "text": None if spec.text is None else asdict(spec.text.tokenizer),
+        "origin": spec.origin,
         "note": spec.note,
     }

@@ -58,6 +58,21 @@ _SIGLIP_NAMES = (
     ("head.mlp.", "attn_pool.mlp."),
 )
 
+_SIGLIP_TEXT_NAMES = (
+    ("embeddings.token_embedding.", "token_embedding."),
+    ("embeddings.position_embedding.weight", "positional_embedding"),
+    ("encoder.layers.", "transformer.resblocks."),
+    ("self_attn.out_proj.", "attn.out_proj."),
+    ("layer_norm1.", "ln_1."),
+    ("layer_norm2.", "ln_2."),
+    ("mlp.fc1.", "mlp.c_fc."),
+    ("mlp.fc2.", "mlp.c_proj."),
+    ("final_layer_norm.", "ln_final."),
+    ("head.", "text_projection."),
+)
+
+_ATTENTION_NAMES = (("attn.qkv.", "attn.in_proj_"),)
+
 
 def same_names(published: StateDict, wanted: StateDict) -> StateDict:
     """The library's own names; a classifier that the model was built without is left out."""
@@ -111,6 +126,32 @@ def siglip(published: StateDict, wanted: StateDict) -> StateDict:
         joint = tower[f"head.attention.in_proj_{kind}"]
         mapped[f"attn_pool.q.{kind}"], mapped[f"attn_pool.kv.{kind}"] = joint[:width], joint[width:]
     return mapped
+
+
+def siglip_text(published: StateDict, wanted: StateDict) -> StateDict:
+    """Hugging Face's SigLIP (also SigLIP 2): the text tower, under open_clip's names."""
+    tower = _renamed(_below("text_model.", published), _SIGLIP_TEXT_NAMES)
+    mapped = _fused(tower, ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"))
+    return _renamed({name: tensor for name, tensor in mapped.items() if "position_ids" not in name}, _ATTENTION_NAMES)
+
+
+def open_clip_text(published: StateDict, wanted: StateDict) -> StateDict:
+    """open_clip's text tower, which has a prefix or the top to itself; image tower and temperature are left out."""
+    prefixed = _below("text.", published)
+    return prefixed or {
+        name: tensor for name, tensor in published.items() if not name.startswith(("visual.", "logit_"))
+    }
+
+
+def open_clip_bert(published: StateDict, wanted: StateDict) -> StateDict:
+    """open_clip's text tower where transformers supplies BERT; its position numbers are left out."""
+    return {name: tensor for name, tensor in _below("text.", published).items() if "position_ids" not in name}
+
+
+def medclip_text(published: StateDict, wanted: StateDict) -> StateDict:
+    """MedCLIP's text tower: Hugging Face's BERT, whose pooler and position numbers are left out, and a linear layer."""
+    tower = _renamed(_below("text_model.", published), (("model.", "transformer."), ("projection_head.", "proj.")))
+    return {name: tensor for name, tensor in tower.items() if ".pooler." not in name and "position_ids" not in name}
 
 
 def medclip_swin(published: StateDict, wanted: StateDict) -> StateDict:

@@ -1,40 +1,20 @@
-"""From a spec to a model that encodes: the only module that imports timm and open_clip.
+"""From a spec to a model that encodes images. See `medcbir.encoders.text` for words."""
 
-Weights are opened without executing code and must fit the model exactly: no tensor is missing, left over or of another
-shape.
-"""
-
-import pickle
-import zipfile
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
-import safetensors
-import safetensors.torch
-import timm
 import torch
 from torch import nn
 
+from medcbir.encoders.checkpoints import fill
 from medcbir.encoders.device import torch_device
+from medcbir.encoders.models import build_model
 from medcbir.encoders.recipe import library_versions, recipe_of
-from medcbir.encoders.spec import EncoderSpec, Output, Precision, Projection, StateDict
-from medcbir.encoders.specs import SPECS
+from medcbir.encoders.spec import EncoderSpec, Precision
 from medcbir.encoders.weights import find_checkpoint
 from medcbir.errors import EncoderError, VectorError
 from medcbir.types import UInt8Image, Vectors
-
-_HEADS: dict[Output, dict[str, Any]] = {
-    "pooled": {"num_classes": 0},
-    "class_token": {"num_classes": 0, "global_pool": "token"},
-    "neck_mean": {"num_classes": 0, "global_pool": "avg"},
-}
-"""Arguments of timm's constructor for each output; what is not here keeps the classifier."""
-
-_NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 64, "heads": 1, "layers": 1}
-"""The smallest text tower that open_clip builds: only the image tower is used."""
 
 _CPU_CHUNK = 4 * 224 * 224 * 4
 """Bytes per channel of one forward pass on a CPU: four images of 224 pixels in float32, eight in bfloat16.
@@ -47,7 +27,7 @@ _CHUNK = 256
 """Images per forward pass on an accelerator, at most."""
 
 _LISTED = 4
-"""How many names of a mismatch an error lists."""
+"""How many images an error lists."""
 
 
 class Encoder:
@@ -95,6 +75,12 @@ class Encoder:
         # cuDNN would else convolve float32 in TF32, with ten bits of mantissa.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             features: torch.Tensor = self._model(pixels.sub_(self._mean).div_(self._std).to(self._dtype)).float()
+        if features.shape[1:] != (self.spec.dim,):
+            found = " x ".join(map(str, features.shape[1:]))
+            raise EncoderError(
+                f"{self.spec.origin or self.spec.title}: dim: the model gives {found} numbers for an image, not "
+                f"{self.spec.dim}"
+            )
         return features.softmax(dim=1) if self.spec.output == "probabilities" else features
 
 
@@ -109,115 +95,9 @@ def load_encoder(
     target = torch_device(device)
     recipe = recipe_of(spec, weights_dir, precision=precision)
     model = build_model(spec)
-    _fill(model, spec, find_checkpoint(spec, weights_dir))
-    return Encoder(spec, model, target, precision, recipe)
-
-
-def build_model(spec: EncoderSpec) -> nn.Module:
-    """The architecture of `spec` with random weights: (n, 3, size, size) float32 -> (n, dim), before any softmax."""
-    if spec.library == "open_clip":
-        config = open_clip.get_model_config(spec.architecture)
-        vision = {**config["vision_cfg"], **spec.options}
-        clip = open_clip.CLIP(config["embed_dim"], vision, _NO_TEXT, quick_gelu=config.get("quick_gelu", False))
-        visual: nn.Module = clip.visual
-        return visual
-    if isinstance(spec.output, Projection):
-        trunk = timm.create_model(spec.architecture, num_classes=0, **spec.options)
-        projection = nn.Linear(spec.output.inputs, spec.output.outputs, bias=spec.output.bias)
-        return nn.Sequential(OrderedDict(trunk=trunk, projection=projection))
-    head = _HEADS.get(spec.output, {"num_classes": spec.dim})
-    model: nn.Module = timm.create_model(spec.architecture, **head, **spec.options)
-    return model
-
-
-def read_state_dict(path: Path) -> StateDict:
-    """The named tensors of a safetensors or torch file, opened without executing code; `EncoderError` otherwise.
-
-    Training wrappers (`state_dict`, `model`) are taken off.
-    """
-    if _is_torchscript(path):  # torch.load would hand it to torch.jit.load
-        raise EncoderError(
-            f"checkpoint refused: {path} is a TorchScript program, which opens only by running its code; "
-            "use a file of tensors instead (for CLIP open_clip_model.safetensors of "
-            "https://huggingface.co/timm/vit_large_patch14_clip_224.openai)"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            loaded: Any = safetensors.torch.load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise EncoderError(
-            f"checkpoint refused: {path} holds code or is not a file of tensors; save its state dict as safetensors"
-        ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, safetensors.SafetensorError) as error:
-        first_line, _, _ = str(error).partition("\n")
-        raise EncoderError(f"checkpoint unreadable: {path}: {first_line or 'it ends too early'}") from None
-    for wrapper in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    if not (isinstance(loaded, dict) and loaded and all(isinstance(value, torch.Tensor) for value in loaded.values())):
-        raise EncoderError(f"checkpoint refused: {path} holds no state dict (names and tensors)")
-    return loaded
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Whether the file is an archive that holds code beside its tensors."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
-
-
-def _fill(model: nn.Module, spec: EncoderSpec, path: Path) -> None:
-    """Load the checkpoint, whose tensors must be exactly those of the model."""
-    wanted = _weights(model.state_dict())
-    published = _weights(read_state_dict(path))
-    try:
-        found = spec.checkpoint.keys(published, wanted)
-    except KeyError as error:
-        raise EncoderError(
-            f"checkpoint does not fit: {path} lacks {error.args[0]}, which {spec.title} needs"
-            f"{_looks_like(published, spec)}"
-        ) from None
-    except EncoderError as error:
-        raise EncoderError(f"checkpoint does not fit: {path}: {error}{_looks_like(published, spec)}") from None
-    faults = {
-        "missing": [name for name in wanted if name not in found],
-        "unexpected": [name for name in found if name not in wanted],
-        "of another shape": [name for name in wanted if name in found and wanted[name].shape != found[name].shape],
-    }
-    if any(faults.values()):
-        listed = "; ".join(
-            f"{len(names)} {fault} ({', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''})"
-            for fault, names in faults.items()
-            if names
-        )
-        raise EncoderError(
-            f"checkpoint does not fit: {path} against {spec.title} ({spec.architecture}): {listed}"
-            f"{_looks_like(published, spec)}"
-        )
-    # Not strict for the counters alone, which only training reads: the rest was compared above.
-    model.load_state_dict(found, strict=False)
-
-
-def _looks_like(published: StateDict, spec: EncoderSpec) -> str:
-    """Whose checkpoint the tensors are, by the other encoders' own names and shapes; nothing where nobody's."""
-    titles = []
-    for other in SPECS.values():
-        if other.name == spec.name:
-            continue
-        with torch.device("meta"):
-            wanted = _weights(build_model(other).state_dict())
-        try:
-            found = other.checkpoint.keys(published, wanted)
-        except (KeyError, EncoderError, RuntimeError):
-            continue
-        if found.keys() == wanted.keys() and all(found[name].shape == wanted[name].shape for name in wanted):
-            titles.append(other.title)
-    return f"; this looks like the checkpoint of {' or '.join(titles)}" if titles else ""
-
-
-def _weights(state: StateDict) -> StateDict:
-    """A state dict without BatchNorm's counters of training steps, which some publishers leave out."""
-    return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    fill(model, spec, spec.checkpoint.keys, find_checkpoint(spec, weights_dir))
+    encoder = Encoder(spec, model, target, precision, recipe)
+    if spec.origin is not None:  # nobody has tried yet whether it gives what it says
+        size = spec.pixels.size
+        encoder.encode(np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8))
+    return encoder

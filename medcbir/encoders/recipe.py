@@ -31,6 +31,8 @@ def recipe_of(spec: EncoderSpec, weights_dir: Path, *, precision: Precision = "f
         "precision": precision,
         "dim": spec.dim,
     }
+    if spec.config is not None:
+        recipe["config"] = dict(spec.config)
     plain: dict[str, Any] = json.loads(json.dumps(recipe))
     return plain
 

@@ -12,6 +12,8 @@ Interpolation = Literal["bilinear", "bicubic"]
 Resize = Literal["shortest", "shortest_floor", "squash", "longest"]
 Precision = Literal["float32", "bfloat16"]
 Domain = Literal["natural", "medical", "biomedical"]
+Clean = Literal["as_is", "lower", "canonical"]
+TextPooling = Literal["class_token", "mean_of_layers_1_2_last"]
 Output = Literal["pooled", "class_token", "neck_mean", "logits", "probabilities", "projected"]
 
 StateDict = Mapping[str, "Tensor"]
@@ -62,12 +64,51 @@ class Projection:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """How words become the numbers that a text tower reads, `length` of them at most.
+
+    `file` is Hugging Face's tokenizer.json or BERT's vocab.txt, relative to the weights directory; None stands for
+    CLIP's own tokenizer, which comes with open_clip. With a file, the text is cleaned first ('lower'; 'canonical' takes
+    punctuation away as well) and goes between `begin` and `end`; `pad` fills the rest, and without it nothing does.
+    """
+
+    length: int
+    file: str | None = None
+    source: str = ""
+    clean: Clean = "as_is"
+    begin: str | None = None
+    end: str | None = None
+    pad: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextTower:
+    """What was trained beside an image tower to give words vectors among those of images; its weights are in its file.
+
+    `architecture` is the model of open_clip whose text tower it is (or `config` is), changed by `options`. Or it is
+    'bert', transformers' BERT with `options` in its configuration, followed by `pooling` and a linear layer to each
+    of the `projection`'s widths, with GELU between them.
+    """
+
+    architecture: str
+    keys: KeyMap
+    tokenizer: Tokenizer
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    pooling: TextPooling | None = None
+    projection: tuple[int, ...] = ()
+    config: Mapping[str, Any] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderSpec:
     """An encoder: which architecture of which library, whose weights, which pixels go in and which output counts.
 
     `trained_on` names the training data; `seen` those datasets of the benchmark that are among them, None where its
-    publisher leaves that open. `options` are further arguments of the library's constructor. `note` says what a user
-    should know before comparing it with the paper.
+    publisher leaves that open. `options` are further arguments of the library's constructor. With a `text` tower it
+    answers words too. `note` says what a user should know before comparing it with the paper.
+
+    `config` is a model of open_clip itself, where open_clip does not list it; `origin` the file or package that
+    describes an encoder which medcbir does not bring along.
     """
 
     name: str
@@ -83,4 +124,7 @@ class EncoderSpec:
     licence: str
     seen: tuple[str, ...] | None = ()
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    text: TextTower | None = None
     note: str = ""
+    config: Mapping[str, Any] | None = field(default=None, hash=False)
+    origin: str | None = None

@@ -9,7 +9,13 @@ import pydicom
 
 from medcbir.encoders.preprocess import prepare
 from medcbir.encoders.spec import EncoderSpec
-from medcbir.encoders.weights import checkpoint_sha256, fetch_checkpoint, find_checkpoint
+from medcbir.encoders.weights import (
+    checkpoint_sha256,
+    fetch_checkpoint,
+    fetch_tokenizer,
+    find_checkpoint,
+    find_tokenizer,
+)
 from medcbir.errors import EncoderError, VectorError
 from medcbir.types import Progress, UInt8Image
 
@@ -23,7 +29,10 @@ _TOLERANCE = 1e-4  # devices and versions of torch differ by 1e-6 or so, other w
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found of one encoder; `reason` is empty where all is well, `golden` None where no vector is known."""
+    """What was found of one encoder; `reason` is empty where all is well, `golden` None where no vector is known.
+
+    `words` tells whether its text tower reads words; None where it has none.
+    """
 
     name: str
     state: Literal["ok", "missing", "failed"]
@@ -31,13 +40,17 @@ class Verification:
     sha256: str | None = None
     known_sha256: bool = False
     golden: bool | None = None
+    words: Literal["ok", "no tokenizer"] | None = None
     reason: str = ""
 
 
 def verify(
     spec: EncoderSpec, weights_dir: Path, *, allow_download: bool = False, progress: Progress | None = None
 ) -> Verification:
-    """Find the weights of `spec`, compare their digest, load them strictly, and encode a real slice twice."""
+    """Find the weights of `spec`, compare their digest, load them strictly, and encode a real slice twice.
+
+    With `allow_download` what is missing is fetched first, the tokenizer of a text tower too.
+    """
     from medcbir.encoders import load_encoder
 
     try:
@@ -54,9 +67,28 @@ def verify(
             raise EncoderError(f"{spec.title} does not give the same {spec.dim} numbers for the same image")
         if golden is not None and not np.allclose(vector[: len(golden)], golden, atol=_TOLERANCE):
             raise EncoderError(f"{spec.title} gives another vector than its weights gave its makers: {vector[:8]}")
+        words = _verify_words(spec, weights_dir, allow_download=allow_download, progress=progress)
     except (EncoderError, VectorError) as error:
         return Verification(spec.name, "failed", str(path), reason=str(error))
-    return Verification(spec.name, "ok", str(path), digest, known, None if golden is None else True)
+    return Verification(spec.name, "ok", str(path), digest, known, None if golden is None else True, words)
+
+
+def _verify_words(
+    spec: EncoderSpec, weights_dir: Path, *, allow_download: bool, progress: Progress | None
+) -> Literal["ok", "no tokenizer"] | None:
+    """Fill the text tower and encode words; a tokenizer that is not there is no fault of the weights."""
+    from medcbir.encoders import load_text_encoder
+
+    if spec.text is None:
+        return None
+    try:
+        if allow_download:
+            fetch_tokenizer(spec, weights_dir, progress)
+        find_tokenizer(spec, weights_dir)
+    except EncoderError:
+        return "no tokenizer"
+    load_text_encoder(spec, weights_dir=weights_dir, device="cpu").encode(["chest radiograph"])
+    return "ok"
 
 
 def slice_of_pydicom() -> UInt8Image:

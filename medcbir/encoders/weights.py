@@ -50,22 +50,38 @@ def find_checkpoint(spec: EncoderSpec, weights_dir: Path) -> Path:
         return alone[0]
     raise EncoderError(
         f"{_expected(spec)} {weights_dir}; get it from {checkpoint.source}, or set MEDCBIR_WEIGHTS_DIR"
-        + ("; --allow-download fetches it" if download_url(spec) is not None else "")
+        + ("; --allow-download fetches it" if download_url(checkpoint.source, checkpoint.file) is not None else "")
     )
 
 
-def download_url(spec: EncoderSpec) -> str | None:
-    """Where the checkpoint itself can be fetched: on the hub, or at a source that is the file; None where nowhere.
+def find_tokenizer(spec: EncoderSpec, weights_dir: Path) -> Path | None:
+    """The file of the text tower's tokenizer, looked for as the checkpoint is; None where a library brings it along.
+
+    `EncoderError` says where to get a missing one.
+    """
+    tokenizer = None if spec.text is None else spec.text.tokenizer
+    if tokenizer is None or tokenizer.file is None:
+        return None
+    file = weights_dir / tokenizer.file
+    for place in (file.parent, weights_dir / spec.name, *_cached_snapshots(tokenizer.source)):
+        if (place / file.name).is_file():
+            return place / file.name
+    raise EncoderError(
+        f"tokenizer not found: to read words, {spec.title} expects {tokenizer.file} in {weights_dir}; get it from "
+        f"{tokenizer.source}"
+    )
+
+
+def download_url(source: str, file: str) -> str | None:
+    """Where `file` itself can be fetched: on the hub, or at a source that is the file; None where nowhere.
 
     The hub is that of `HF_ENDPOINT` where this is set; a source ending in /tree/REVISION is fetched at that revision.
     """
-    checkpoint = spec.checkpoint
-    name = PurePosixPath(checkpoint.file).name
-    if hub := _HUB.fullmatch(checkpoint.source):
+    name = PurePosixPath(file).name
+    if hub := _HUB.fullmatch(source):
         endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
         return f"{endpoint}/{hub[1]}/resolve/{hub[2] or 'main'}/{name}"
-    is_the_file = checkpoint.source.startswith(("https://", "http://")) and checkpoint.source.endswith(f"/{name}")
-    return checkpoint.source if is_the_file and checkpoint.package is None else None
+    return source if source.startswith(("https://", "http://")) and source.endswith(f"/{name}") else None
 
 
 def fetch_checkpoint(spec: EncoderSpec, weights_dir: Path, progress: Progress | None = None) -> Path:
@@ -76,19 +92,33 @@ def fetch_checkpoint(spec: EncoderSpec, weights_dir: Path, progress: Progress | 
     """
     with contextlib.suppress(EncoderError):
         return find_checkpoint(spec, weights_dir)
-    url = download_url(spec)
+    checkpoint = spec.checkpoint
+    url = download_url(checkpoint.source, checkpoint.file)
     if url is None:
         return find_checkpoint(spec, weights_dir)  # raises what is missing
-    file = weights_dir / spec.checkpoint.file
+    return _fetch(url, weights_dir / checkpoint.file, spec, checkpoint.sha256, progress)
+
+
+def fetch_tokenizer(spec: EncoderSpec, weights_dir: Path, progress: Progress | None = None) -> Path | None:
+    """The file of the text tower's tokenizer as `find_tokenizer` finds it, downloaded like a checkpoint if missing."""
+    with contextlib.suppress(EncoderError):
+        return find_tokenizer(spec, weights_dir)
+    tokenizer = None if spec.text is None else spec.text.tokenizer
+    url = tokenizer and tokenizer.file and download_url(tokenizer.source, tokenizer.file)
+    if not (tokenizer and tokenizer.file and url):
+        return find_tokenizer(spec, weights_dir)  # raises what is missing
+    return _fetch(url, weights_dir / tokenizer.file, spec, None, progress)
+
+
+def _fetch(url: str, file: Path, spec: EncoderSpec, sha256: str | None, progress: Progress | None) -> Path:
+    """Download to `file`, which appears only when it is whole and of that digest, if one is given."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
             try:
                 digest = _download(url, draft, spec.name, progress or Silent())
-                if spec.checkpoint.sha256 not in {None, digest}:
-                    raise EncoderError(
-                        f"download refused: {url} has sha256 {digest}, {spec.title} expects {spec.checkpoint.sha256}"
-                    )
+                if sha256 not in {None, digest}:
+                    raise EncoderError(f"download refused: {url} has sha256 {digest}, {spec.title} expects {sha256}")
                 Path(draft.name).chmod(0o644)
                 Path(draft.name).replace(file)
             finally:
@@ -127,12 +157,13 @@ def checkpoint_sha256(spec: EncoderSpec, weights_dir: Path) -> str:
     """Hex SHA-256 of the encoder's checkpoint; `EncoderError` where it is missing or not the one its spec names."""
     path = find_checkpoint(spec, weights_dir)
     digest = sha256_file(path)
-    other = next((each for each in SPECS.values() if each.checkpoint.sha256 == digest), spec)
+    known = SPECS.values() if spec.origin is None else ()  # a user's own encoder may take anyone's
+    other = next((each for each in known if each.checkpoint.sha256 == digest), spec)
     if spec.checkpoint.sha256 not in {None, digest} or spec.checkpoint.file != other.checkpoint.file:
-        known = f", {spec.title} expects {spec.checkpoint.sha256}" if spec.checkpoint.sha256 else ""
+        expected = f", {spec.title} expects {spec.checkpoint.sha256}" if spec.checkpoint.sha256 else ""
         holds = f"; that is {other.title}'s checkpoint" if other is not spec else ""
         raise EncoderError(
-            f"checkpoint differs: {path} has sha256 {digest}{known}{holds}; get it from {spec.checkpoint.source}"
+            f"checkpoint differs: {path} has sha256 {digest}{expected}{holds}; get it from {spec.checkpoint.source}"
         )
     return digest
 

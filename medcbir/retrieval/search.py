@@ -85,9 +85,12 @@ def combine(vectors: Vectors, weights: Sequence[float] | None = None) -> Vectors
     """One unit vector (dim,) of several unit vectors (k, dim): q = sum(w_i v_i) / |sum(w_i v_i)|, w_i = 1 by default.
 
     Since all v_i are of unit length, q ranks images by the weighted mean of their similarities to the parts; a negative
-    weight leads away from its part. Raises `InputError` for weights that do not fit, `VectorError` where nothing is
-    left of the sum.
+    weight leads away from its part. A single part without a weight stays as it is, to the last bit. Raises `InputError`
+    for weights that do not fit, `VectorError` where nothing is left of the sum.
     """
+    if weights is None and len(vectors) == 1:
+        alone: Vectors = vectors[0]
+        return alone
     if weights is None:
         weights = [1.0] * len(vectors)
     if len(weights) != len(vectors):

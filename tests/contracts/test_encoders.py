@@ -26,7 +26,7 @@ from open_clip.model import CustomTextCLIP
 
 from medcbir.cli.options import DEFAULT_ENCODER
 from medcbir.encoders import DEFAULT, SPECS, EncoderSpec, load_encoder, prepare
-from medcbir.encoders.loaders import build_model
+from medcbir.encoders.models import build_model
 from medcbir.pixels import open_image
 
 Tensors = dict[str, torch.Tensor]

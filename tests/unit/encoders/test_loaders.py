@@ -14,8 +14,10 @@ from PIL import Image
 from timm.data import create_transform
 
 from medcbir.encoders import Checkpoint, Pixels, Projection, find_checkpoint, get_spec, load_encoder, prepare
+from medcbir.encoders.checkpoints import read_state_dict
 from medcbir.encoders.key_maps import same_names
-from medcbir.encoders.loaders import Encoder, build_model, read_state_dict
+from medcbir.encoders.loaders import Encoder
+from medcbir.encoders.models import build_model
 from medcbir.errors import EncoderError, VectorError
 
 LITE = get_spec("efficientnet_lite0")
