@@ -21,7 +21,9 @@ _DRAWING = {"normal_", "uniform_", "trunc_normal_", "erfinv_"}
 class _NothingDrawn(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in _DRAWING:
-            return args[0] if args else kwargs["tensor"]
+            tensor = args[0] if args else kwargs["tensor"]
+            tensor.detach().zero_()  # which lies within the limits that some initialisers draw again for until all do
+            return tensor
         return func(*args, **(kwargs or {}))
 
 
