@@ -51,7 +51,7 @@ def group() -> None:
     show_default=True,
     help="Leave out other images of the query's patient.",
 )
-@output_format("table", "json", "csv", "latex")
+@output_format("table", "json", "csv", "latex", "markdown")
 @database
 def index_size(
     db: "Database",

@@ -64,7 +64,7 @@ def _k(_: click.Context, __: click.Parameter, value: str) -> int | None:
     help="How to retrieve; the answer is the same.",
 )
 @_by_class
-@output_format("table", "json", "csv", "latex")
+@output_format("table", "json", "csv", "latex", "markdown")
 @database
 def knn(
     db: "Database",
@@ -117,7 +117,7 @@ def knn(
 @datasets
 @device
 @_by_class
-@output_format("table", "json", "csv", "latex")
+@output_format("table", "json", "csv", "latex", "markdown")
 @database
 def linear(
     db: "Database",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     metavar="DISTANCE",
     help="With --leakage: the largest cosine distance of a near duplicate.",
 )
-@output_format("table", "json", "csv", "latex")
+@output_format("table", "json", "csv", "latex", "markdown")
 @database
 def compare(
     db: "Database", runs: tuple[str, ...], n: list[int] | None, leakage: bool, within: float, output: str
@@ -33,7 +33,8 @@ def compare(
     """Print how much P@N of runs differs, with intervals and p-values.
 
     Every pair of runs, on the queries that all of them answered: the first less the second, its 95 % interval by
-    resampling patients, p by flipping patients' signs, and p after Holm's correction for the number of pairs.
+    resampling patients, p by flipping patients' signs, p after Holm's correction for the number of pairs, and the share
+    of their first N hits that both return.
 
     With --leakage: one run less itself without hits of the query's patient, without exact and near duplicates of the
     query, and without both. Retrieve with --no-exclude-same-patient and more hits than N for it.
@@ -48,7 +49,7 @@ def compare(
         render_json(asdict(found) | {"runs": [asdict(run) | {"seen": seen[run.name]} for run in found.runs]})
         return
     columns = ["first", "second", "n", "average", "definition", "queries", "first_value", "second_value"]
-    columns += ["difference", "ci_low", "ci_high", "p", *([] if leakage else ["p_holm"])]
+    columns += ["difference", "ci_low", "ci_high", "p", *([] if leakage else ["p_holm", "overlap"])]
     title = f"Differences of P@N on {found.queries} queries of {found.patients} patients"
     render_rows(title, columns, [[getattr(each, name) for name in columns] for each in found.differences], output)
     for warning in found.warnings:

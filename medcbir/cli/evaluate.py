@@ -72,12 +72,14 @@ def evaluate(
     from medcbir.cli.render import render_json, render_rows
 
     found = db.run(run)
+    seen = db.seen(found.encoder)
     metrics = db.evaluate(found, n=n, by=by, metric=metric, possible_only=possible_only, intervals=intervals)
     if output == "json":
         render_json(
             {
                 "run": found.name,
                 "encoder": found.encoder,
+                "seen": seen,
                 "queries": found.labelled_queries,
                 "unlabelled_queries": found.queries - found.labelled_queries,
                 "index": found.index,
@@ -97,3 +99,5 @@ def evaluate(
     columns += ["queries", "index", "undefined"]
     rows = [[getattr(each, name) for name in [*groups, *columns]] for each in metrics]
     render_rows(title, [*by, *columns], rows, output)
+    if seen:
+        click.echo(f"Note: {found.encoder} was trained on {', '.join(seen)}", err=True)

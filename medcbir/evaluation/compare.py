@@ -33,6 +33,7 @@ _FLIPS_AT_ONCE, _CLUSTERS_AT_ONCE = 1 << 10, 1 << 11  # 16 MiB of signs
 class Difference:
     """A number of `first` less that of `second`, over `queries` where both have one; `p_holm` is over all pairs.
 
+    `overlap` is the mean share of the first N hits that both runs return, over all queries of both (view agreement).
     Values are None where no query has one; the interval and p also where all queries are of one patient.
     """
 
@@ -49,6 +50,7 @@ class Difference:
     ci_high: float | None
     p: float | None
     p_holm: float | None = None
+    overlap: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,12 @@ def compare(connection: Connection, runs: Sequence[Run], n: Sequence[int]) -> Co
     ]
     warnings += _unlike(connection, runs)
     scores = [each.where(np.isin(own, common)) for each, own in zip(scores, keys, strict=True)]
-    found = [
-        pair_differences((first.name, of_first), (second.name, of_second), columns)
-        for (first, of_first), (second, of_second) in combinations(zip(runs, scores, strict=True), 2)
-    ]
+    found = []
+    for (first, of_first), (second, of_second) in combinations(zip(runs, scores, strict=True), 2):
+        pair = {"first_run_id": first.run_id, "second_run_id": second.run_id, "n": list(n)}
+        overlaps = dict(connection.execute(query("agreement"), pair).fetchall())
+        differences = pair_differences((first.name, of_first), (second.name, of_second), columns)
+        found.append([replace(each, overlap=overlaps[each.n]) for each in differences])
     return Comparison(tuple(runs), len(common), len(np.unique(scores[0].clusters)), _corrected(found), tuple(warnings))
 
 

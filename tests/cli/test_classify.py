@@ -70,6 +70,7 @@ def test_both_methods_in_every_format(
     assert {row["class"] for row in rows} == {f"CT/chest/f{each}" for each in range(3)}
     assert len(rows) == 12
     assert "\\begin{tabular}" in classify("linear", "--epochs", 1, "--device", "cpu", "--format", "latex").stdout
+    assert "| f1 | micro |" in classify("knn", "-k", 7, "--format", "markdown").stdout
     assert "linear by e" in classify("linear", "--epochs", 1, "--balanced").stdout
 
 

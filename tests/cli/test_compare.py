@@ -23,6 +23,12 @@ def test_compare_prints_differences_of_two_runs(filled: str, run_medcbir: RunMed
             assert (each["first"], each["second"], each["difference"], each["p"], each["p_holm"]) == (
                 ("first", "second", 0.0, 1.0, 1.0)
             )
+            assert each["overlap"] == 1
+        options = ["--n", 3, "--format", "markdown", "--database-url", filled]
+        lines = run_medcbir("compare", "first", "second", *options).stdout.splitlines()
+        assert lines[0].startswith("| first | second | n |")
+        assert lines[0].endswith("| p\\_holm | overlap |")
+        assert len(lines) == 6
         done = run_medcbir("compare", "first", "second", "--n", "5", "--database-url", filled)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert "run second keeps 3 hits per query" in done.stderr
@@ -47,6 +53,8 @@ def test_ablate_index_size_prints_a_point_per_size(filled: str, run_medcbir: Run
     found = json.loads(done.stdout)
     assert (found["classes"], found["queries_per_class"], found["larger_than"]) == (3, 2, 3)
     assert [(each["n"], each["images_per_class"]) for each in found["points"]] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    done = run_medcbir("ablate", "index-size", *options, "--format", "markdown")
+    assert done.stdout.startswith("| images\\_per\\_class | n |")
     done = run_medcbir("ablate", "index-size", "--database-url", filled)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "no class has more than 3000 index images" in done.stderr

@@ -45,6 +45,7 @@ def test_json_has_the_promised_shape_and_right_numbers(filled: str, run_medcbir:
     found = evaluate(run_medcbir, filled, "first", "--n", "1,5")
     assert (found["run"], found["encoder"], found["queries"], found["index"]) == ("first", "efficientnet_lite0", 6, 12)
     assert found.keys() >= {"run", "encoder", "queries", "index", "metrics"}
+    assert found["seen"] == []
     metrics = {(each["n"], each["average"], each["definition"]): each for each in found["metrics"]}
     assert len(metrics) == len(found["metrics"]) == 8
     assert all(each.keys() >= METRIC for each in found["metrics"])

@@ -63,6 +63,15 @@ def test_a_difference_is_that_of_what_evaluate_says_of_each(db: medcbir.Database
             assert each.p_holm == pytest.approx(min(1, 3 * each.p), abs=1e-9)
         if (each.first, each.second) == ("good", "again"):
             assert (each.difference, each.ci_low, each.ci_high, each.p) == (0, 0, 0, 1)
+    hits: dict[tuple[str, int], list[int]] = {}
+    for name, query_id, image_id in db.query(
+        "SELECT name, query_id, image_id FROM hit JOIN run USING (run_id) ORDER BY run_id, query_id, rank"
+    ):
+        hits.setdefault((name, query_id), []).append(image_id)
+    for each in found.differences:
+        common = [query_id for name, query_id in hits if name == each.first]
+        first, second = ([set(hits[name, q][: each.n]) for q in common] for name in (each.first, each.second))
+        assert each.overlap == pytest.approx(np.mean([len(a & b) / each.n for a, b in zip(first, second, strict=True)]))
     (clear,) = [
         e for e in found.differences if (e.second, e.n, e.average, e.definition) == ("poor", 10, "micro", "paper")
     ]

@@ -1,6 +1,5 @@
 """Every registered metric against its formula in plain Python, ranx, pytorch-metric-learning, and by hand."""
 
-from collections import Counter
 from math import log2
 
 import numpy as np
@@ -11,46 +10,15 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from ranx import Qrels
 from ranx import Run as RanxRun
 from ranx import evaluate as ranx_evaluate
+from stored_runs import Lists, store
+from torchmetrics.functional import retrieval as torch_retrieval
 
 import medcbir
 from medcbir.evaluation.metrics import FACETS
-from medcbir.store.runs import QueryHits, copy_query_hits
 from medcbir.store.sqlfiles import packaged_folder, query
 from medcbir.types import Metric
 
 LABELS = 9  # the last class is absent from the index, the one before it has one query
-Lists = dict[int, tuple[int, int, list[int]]]  # query: label (0: none), relevant, classes of its hits in order
-
-
-def store(db: medcbir.Database, lists: Lists, n: int, name: str = "r") -> int:
-    """A run inserted directly; queries are images, of two datasets in turn."""
-    with db._open(may_install=True) as connection:
-        if not connection.execute("SELECT 1 FROM label").fetchone():
-            connection.execute("INSERT INTO dataset (name) VALUES ('a'), ('b')")
-            connection.execute("SELECT add_encoder('e', 2, '{}', '\\x01')")
-            connection.execute(
-                "INSERT INTO label (name, key, modality, region, finding, kind) SELECT 'c' || g, g::text, CASE WHEN "
-                "g % 2 = 0 THEN 'CT' ELSE 'MR' END, 'r' || g % 3, 'f', CASE WHEN g > 6 THEN 'anatomy' ELSE 'pathology' "
-                "END FROM generate_series(1, 60) AS g"
-            )
-            connection.execute("INSERT INTO image (dataset_id, uri) SELECT 1 + g % 2, g FROM generate_series(1, 999) g")
-        run_id = connection.execute(
-            "INSERT INTO run (name, encoder_id, n, engine, query_filter, index_filter, exclude_same_patient, "
-            "query_count, index_count, seconds) VALUES (%s, 1, %s, 'none', '{}', '{}', false, %s, 0, 0) "
-            "RETURNING run_id",
-            (name, n, len(lists)),
-        ).fetchone()[0]
-        connection.execute(f"CREATE TABLE run_query_{run_id} PARTITION OF run_query FOR VALUES IN ({run_id})")
-        for length in {len(hits) for _, _, hits in lists.values()}:
-            rows = [(q, label, r, hits) for q, (label, r, hits) in lists.items() if len(hits) == length]
-            classes = np.array([row[3] for row in rows], dtype=np.int64).reshape(len(rows), length)
-            columns = [np.array([row[at] for row in rows]) for at in range(3)]
-            copy_query_hits(
-                connection, run_id, [QueryHits(*columns, classes + 10_000, classes.astype(np.float64), classes)]
-            )
-        for label, count in Counter({label: r for label, r, _ in lists.values() if label}).items():
-            connection.execute("INSERT INTO run_class VALUES (%s, %s, %s)", (run_id, label, count))
-    return int(run_id)
 
 
 def random_lists(seed: int, n: int, queries: int = 150) -> Lists:
@@ -219,6 +187,39 @@ def test_ranx_agrees(db: medcbir.Database) -> None:
     for q, value in zip(sorted(lists, key=str), their, strict=True):
         if lists[q][1] <= n:
             assert found["r_precision", q, None] == pytest.approx(value, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", [21, 22])
+def test_torchmetrics_agrees(db: medcbir.Database, seed: int) -> None:
+    """torchmetrics divides average precision by the relevant hits, here by min(N, relevant); the rest is the same."""
+    n = 12
+    lists = {q: row for q, row in random_lists(seed, n, 60).items() if row[0]}
+    store(db, random_lists(seed + 9, n), n, "another")
+    found = values_of(db, store(db, lists, n))
+    theirs = {
+        "precision": torch_retrieval.retrieval_precision,
+        "hit_rate": torch_retrieval.retrieval_hit_rate,
+        "reciprocal_rank": torch_retrieval.retrieval_reciprocal_rank,
+        "ndcg": torch_retrieval.retrieval_normalized_dcg,
+        "average_precision": torch_retrieval.retrieval_average_precision,
+    }
+    for q, (label, relevant, hits) in lists.items():
+        target = [hit == label for hit in hits] + [False] * (n - len(hits))  # missing hits are of no relevance
+        unseen = [True] * (relevant - sum(target))
+        targets = torch.tensor(target + unseen)
+        scores = torch.arange(len(targets), 0, -1).float()
+        for size in (1, 5, 12):
+            for name, function in theirs.items():
+                value = function(scores, targets, top_k=size).item()
+                if name == "average_precision" and relevant:
+                    value *= sum(target[:size]) / min(size, relevant)
+                if relevant or name in {"precision", "hit_rate", "reciprocal_rank"}:
+                    assert found[name, q, size] == pytest.approx(value, abs=1e-6), name
+                else:
+                    assert found[name, q, size] is None
+        if 0 < relevant <= n:
+            value = torch_retrieval.retrieval_r_precision(scores, targets).item()
+            assert found["r_precision", q, None] == pytest.approx(value, abs=1e-6)
 
 
 def test_pytorch_metric_learning_agrees(db: medcbir.Database) -> None:
