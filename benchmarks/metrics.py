@@ -67,12 +67,14 @@ def main() -> None:
     arguments = parser.parse_args()
     every = list(range(1, arguments.n + 1))
     calls = {
-        "P@N micro and macro, N of 1 3 5 10": {},
-        "P@N per class, N of 1 3 5 10": {"by": ["class"]},
-        "P@N micro and macro, every N": {"n": every},
-        "P@N per class, every N": {"by": ["class"], "n": every},
-        "P@N by modality and kind": {"by": ["modality", "kind"]},
-        "all metrics, micro and macro": {"metric": ["all"]},
+        "P@N micro and macro, N of 1 3 5 10": {"intervals": False},
+        "P@N per class, N of 1 3 5 10": {"by": ["class"], "intervals": False},
+        "P@N micro and macro, every N": {"n": every, "intervals": False},
+        "P@N per class, every N": {"by": ["class"], "n": every, "intervals": False},
+        "P@N by modality and kind": {"by": ["modality", "kind"], "intervals": False},
+        "all metrics, micro and macro": {"metric": ["all"], "intervals": False},
+        "P@N micro and macro with intervals": {},
+        "P@N per class with intervals": {"by": ["class"]},
     }
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
