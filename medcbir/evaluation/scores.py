@@ -26,22 +26,28 @@ def read_scores(
     are in the order of `metrics`, then of N. With `possible_only` queries without a possible relevant image are left
     out.
     """
-    rows = copy_columns(
+    chosen = {"run_id": run.run_id, "possible_only": possible_only}
+    queries = copy_columns(
         connection,
-        query("query_scores"),
-        {"run_id": run.run_id, "metric": list(metrics), "n": list(n), "possible_only": possible_only},
-        {
-            **dict.fromkeys(("query_id", "cluster_id", "label_id", "dataset_id", "metric", "n"), "bigint"),
-            "value": "double precision",
-        },
+        query("query_clusters"),
+        chosen,
+        dict.fromkeys(("query_id", "cluster_id", "label_id", "dataset_id"), "bigint"),
     )
-    query_ids, first, positions = np.unique(rows["query_id"], return_index=True, return_inverse=True)
-    keys, columns = np.unique(rows["metric"] << 32 | rows["n"], return_inverse=True)
-    values = np.full((len(query_ids), len(keys)), np.nan)
-    values[positions, columns] = rows["value"]
-    clusters, classes, datasets = (rows[name][first] for name in ("cluster_id", "label_id", "dataset_id"))
-    named = [(metrics[(key >> 32) - 1], key & 0xFFFFFFFF or None) for key in keys.tolist()]
-    return Scores(query_ids, clusters, classes, values), named, datasets
+    columns: list[Column] = connection.execute(
+        query("score_columns"), {"run_id": run.run_id, "metric": list(metrics), "n": list(n)}
+    ).fetchall()
+    values = np.full((len(queries["query_id"]), len(columns)), np.nan)
+    if columns:
+        rows = copy_columns(
+            connection,
+            query("query_scores"),
+            chosen | {"metric": list(metrics), "n": list(n)},
+            {"query_id": "bigint"},
+            {"score": len(columns)},
+        )
+        values[np.searchsorted(queries["query_id"], rows["query_id"])] = rows["score"]
+    scores = Scores(queries["query_id"], queries["cluster_id"], queries["label_id"], values)
+    return scores, columns, queries["dataset_id"]
 
 
 def read_intervals(

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from numpy.random import default_rng
+from stored_runs import store
 
 import medcbir
 from medcbir.errors import InputError, RunError
@@ -78,6 +79,13 @@ def test_a_difference_is_that_of_what_evaluate_says_of_each(db: medcbir.Database
     assert clear.p < 0.01
     assert clear.ci_low > 0
     assert good.name == "good"
+
+
+def test_runs_without_labelled_queries_are_told(db: medcbir.Database) -> None:
+    for name in ("first", "second"):
+        store(db, {1: (0, 0, [1, 2]), 2: (0, 0, [2, 1])}, 2, name)
+    with pytest.raises(RunError, match="have no labelled query in common"):
+        db.compare(["first", "second"])
 
 
 @pytest.mark.usefixtures("vectors")
