@@ -1,14 +1,14 @@
 """What neighbours are like beyond their labels: silhouettes, hubs, and agreement of runs.
 
-Revision: 0009, after 0008.
+Revision: 0008, after 0007.
 """
 
 from alembic import op
 
 from medcbir.store.schema import drop, install, use_schema
 
-revision = "0009"
-down_revision = "0008"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
