@@ -36,6 +36,7 @@ class _Worker:
         self._lock = threading.Lock()
         self._deadline = math.inf
         self._late = False
+        self._ended = False
 
     def start(self) -> subprocess.Popen[bytes]:
         """The process, started if it does not run; it takes half a second to be of use, without anyone waiting."""
@@ -67,10 +68,9 @@ class _Worker:
             answers = pickle.load(process.stdout)  # noqa: S301
         except (EOFError, OSError, pickle.UnpicklingError):
             self.close()
-            if len(tasks) == 1:
-                return [
-                    Failure(f"its decoder was stopped after {seconds:.0f} s" if self._late else "its decoder crashed")
-                ]
+            if len(tasks) == 1 or self._ended:
+                reason = f"its decoder was stopped after {seconds:.0f} s" if self._late else "its decoder crashed"
+                return [Failure(reason)] * len(tasks)
         else:
             return [result if succeeded else Failure(result) for succeeded, result in answers]
         finally:
@@ -84,6 +84,11 @@ class _Worker:
             if time.monotonic() >= self._deadline and self._process is not None:
                 self._late = True
                 self._process.kill()
+
+    def end(self) -> None:
+        """End the process for good, also where a thread waits for its answer."""
+        self._ended = True
+        self.close()
 
     def close(self) -> None:
         process, self._process = self._process, None
@@ -160,8 +165,10 @@ class WorkerPool:
         self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
-            worker.close()
+            worker.end()
         self._threads.shutdown(wait=True)
+        for worker in self._workers:
+            worker.close()  # one that a thread has started meanwhile
 
     def __enter__(self) -> Self:
         return self

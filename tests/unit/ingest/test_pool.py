@@ -142,11 +142,13 @@ def test_a_decoder_that_is_killed_costs_its_file_alone(tmp_path: Path, hanging: 
     assert len(answers) == 6
 
 
-def test_closing_ends_every_worker_even_one_that_hangs(tmp_path: Path, hanging: Path) -> None:
+@pytest.mark.parametrize("together", [1, 3])
+def test_closing_ends_every_worker_even_one_that_hangs(tmp_path: Path, hanging: Path, together: int) -> None:
     before = workers()
     started = time.monotonic()
-    with WorkerPool("inspect", workers=2, seconds=300) as pool:
-        results = pool.map([task(picture(tmp_path / "a.png")), task(hanging)])
+    good = task(picture(tmp_path / "a.png"))
+    with WorkerPool("inspect", workers=2, seconds=300, together=together) as pool:
+        results = pool.map([*[good] * together, task(hanging), good, good])
         next(results)
         assert workers() - before
     assert time.monotonic() - started < 30
