@@ -1,7 +1,7 @@
 """Typed tables, and how they become CSV, LaTeX, Markdown and JSON; HTML is templates/blocks.html.
 
-CSV and JSON have numbers as they are in the database, the others to the digits shown. Text comes from data and is
-hostile: each format escapes it.
+CSV and JSON have numbers as they are in the database, to twelve decimals, the others to the digits shown. Text comes
+from data and is hostile: each format escapes it.
 """
 
 import csv
@@ -16,6 +16,7 @@ from medcbir.markup import csv_text, latex, markdown
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
+_DIGITS = 12  # in CSV and JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,11 @@ def beside(cell: Measure, digits: int) -> str:
     return f"{number(cell.published, digits)}{difference}"
 
 
+def _settled(value: Any) -> Any:
+    """A number to so many digits as do not depend on the order in which the database has added it up."""
+    return round(value, _DIGITS) if isinstance(value, float) else value
+
+
 def to_csv(table: Table) -> str:
     """One line per row under a line of keys; a measure becomes several columns."""
     parts = ("ci_low", "ci_high", "published", "difference", "place")
@@ -121,9 +127,9 @@ def to_csv(table: Table) -> str:
         cells: list[Any] = []
         for cell in row:
             if isinstance(cell, Measure):
-                cells += [cell.value, *(getattr(cell, part) for part in parts)]
+                cells += [_settled(cell.value), *(_settled(getattr(cell, part)) for part in parts)]
             else:
-                cells.append(csv_text(cell) if isinstance(cell, str) else cell)
+                cells.append(csv_text(cell) if isinstance(cell, str) else _settled(cell))
         writer.writerow(cells)
     return stream.getvalue()
 
@@ -133,7 +139,12 @@ def to_json(table: Table) -> str:
     columns = [{"key": each.key, "title": each.title, "group": each.group} for each in table.columns]
     keys = [column.key for column in table.columns]
     rows = [
-        {key: asdict(cell) if isinstance(cell, Measure) else cell for key, cell in zip(keys, row, strict=True)}
+        {
+            key: {part: _settled(value) for part, value in asdict(cell).items()}
+            if isinstance(cell, Measure)
+            else _settled(cell)
+            for key, cell in zip(keys, row, strict=True)
+        }
         for row in table.rows
     ]
     content = {
