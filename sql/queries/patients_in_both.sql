@@ -1,4 +1,4 @@
--- Whether any patient of these datasets has images in both splits, train and test: 1, or 0.
+-- Whether any patient of these datasets has images in both train and test: 1, or 0.
 SELECT count(*) AS found
 FROM (
     SELECT q.patient_id
