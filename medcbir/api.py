@@ -78,7 +78,8 @@ if TYPE_CHECKING:
     from medcbir.evaluation.projection import Projection
     from medcbir.sources import InstanceStore, Options
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
+Device = str
+"""auto (the first of CUDA, Apple's MPS and the CPU), cpu, cuda, cuda:N (one of several GPUs), or mps."""
 
 
 def connect(url: str | None = None, data_dir: str | Path | None = None) -> "Database":
@@ -322,16 +323,16 @@ class Database:
         *,
         dataset: str | None = None,
         device: Device = "auto",
-        batch_size: int = 32,
+        batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> EncodeReport:
         """Give every catalogued image that lacks one its vector of `encoder`; processes share the work.
 
-        The device is the first of CUDA, Apple's MPS and the CPU with 'auto'.
+        The `batch_size` follows from the device and its memory where none is given.
         """
         from medcbir.ingest import encode
 
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise InputError(f"the batch size must be 1 or more, not {batch_size}")
         spec = self._spec(encoder)
         recipe = recipe_of(spec, self.settings.weights_dir)

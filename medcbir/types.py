@@ -239,14 +239,20 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class EncodeReport:
-    """What one encode did: images `encoded`, `failed` and `remaining`; `waiting` is the share of time without input."""
+    """What one encode did: images `encoded`, `failed` and `remaining`.
+
+    Of the model's share of `seconds`, in [0, 1], `waiting` went by without input, `forward` in computing, and `writing`
+    in waiting for the database; the rest is the start.
+    """
 
     encoder: str
     encoded: int
     failed: int
     remaining: int
     seconds: float
-    waiting: float
+    waiting: float = 0.0
+    forward: float = 0.0
+    writing: float = 0.0
     interrupted: bool = False
 
 

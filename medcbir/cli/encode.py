@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 @click.option("--dataset", metavar="NAME", help="Only images of this dataset.")
 @device
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images per forward pass."
+    "--batch-size",
+    type=click.IntRange(min=1),
+    show_default="as the device's memory allows",
+    help="Images that are given to the model at once.",
 )
 @output_format("text", "json")
 @database
-def encode(db: "Database", encoder: str, dataset: str | None, device: "Device", batch_size: int, output: str) -> int:
+def encode(
+    db: "Database", encoder: str, dataset: str | None, device: "Device", batch_size: int | None, output: str
+) -> int:
     """Give every catalogued image its vector.
 
     Only what is missing is done, so a stopped command goes on where it was, and any number of processes on any number
@@ -37,8 +42,10 @@ def encode(db: "Database", encoder: str, dataset: str | None, device: "Device", 
     else:
         speed = report.encoded / report.seconds
         click.echo(
-            f"encoder {report.encoder}: {report.encoded} images encoded ({speed:.1f} images/s, {report.waiting:.0%} of "
-            f"the time waiting for input), {report.failed} failed, {report.remaining} remaining, {report.seconds:.1f} s"
+            f"encoder {report.encoder}: {report.encoded} images encoded ({speed:.1f} images/s), "
+            f"{report.failed} failed, {report.remaining} remaining, {report.seconds:.1f} s: "
+            f"{report.forward:.0%} in the model, "
+            f"{report.waiting:.0%} waiting for input, {report.writing:.0%} for the database"
         )
     if report.interrupted:
         click.echo("interrupted; run the same command again to go on", err=True)

@@ -109,10 +109,11 @@ def device(command: Command) -> Command:
     """Where the model runs."""
     return click.option(
         "--device",
-        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
         default="auto",
         show_default=True,
-        help="Where the model runs; auto takes the first that is there of cuda, mps and cpu.",
+        metavar="DEVICE",
+        help="Where the model runs: cpu, cuda, cuda:1 (the second GPU), mps, or auto, the first that is there of cuda, "
+        "mps and cpu.",
     )(command)
 
 

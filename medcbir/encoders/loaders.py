@@ -1,5 +1,6 @@
 """From a spec to a model that encodes images. See `medcbir.encoders.text` for words."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,19 @@ Larger passes are slower: their activations exceed the 32 MiB above which glibc 
 allocation. EfficientNet-Lite0 in float32 on two cores: 106 images/s in fours, 75 in eights, 50 at 32, 30 at 64.
 """
 
-_CHUNK = 256
-"""Images per forward pass on an accelerator, at most."""
+_CHUNK, _CHUNK_BYTES = 256, 64 * 2**20
+"""Images per forward pass on an accelerator, and bytes of their pixels, at most; halved while its memory runs out."""
 
 _LISTED = 4
 """How many images an error lists."""
 
 
 class Encoder:
-    """A loaded model with its recipe; one caller at a time."""
+    """A loaded model with its recipe.
+
+    `lanes` threads may call `encode` at the same time, each after `enter_lane`; they do best with `batch_size` images
+    a call.
+    """
 
     def __init__(
         self, spec: EncoderSpec, model: nn.Module, device: torch.device, precision: Precision, recipe: dict[str, Any]
@@ -44,7 +49,12 @@ class Encoder:
         self._model = model.eval().to(device, self._dtype).to(memory_format=torch.channels_last)
         self._device = device
         area = spec.pixels.size**2 * self._dtype.itemsize
-        self._chunk = max(1, _CPU_CHUNK // area) if device.type == "cpu" else _CHUNK
+        on_cpu = device.type == "cpu"
+        self._chunk = max(1, _CPU_CHUNK // area if on_cpu else min(_CHUNK, _CHUNK_BYTES // (3 * spec.pixels.size**2)))
+        self._threads = torch.get_num_threads()
+        # Large images are shared out within their layers, which then are worth it and take much memory. Beside a GPU
+        # that computes, a second thread brings the next batch.
+        self.lanes = 2 if device.type == "cuda" else self._threads if on_cpu and self._chunk > 1 else 1
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(spec.pixels.mean, device=device).mul_(255).reshape(shape)
         self._std = torch.tensor(spec.pixels.std, device=device).mul_(255).reshape(shape)
@@ -59,9 +69,21 @@ class Encoder:
         if batch.dtype != np.uint8 or batch.shape[1:] != (size, size, 3):
             raise VectorError(f"{self.spec.name} encodes uint8 (n, {size}, {size}, 3), not {batch.dtype} {batch.shape}")
         vectors = np.empty((len(batch), self.spec.dim), np.float32)
-        for start in range(0, len(batch), self._chunk):
+        start = 0
+        while start < len(batch):
             chunk = slice(start, start + self._chunk)
-            vectors[chunk] = self._forward(torch.tensor(batch[chunk])).cpu().numpy()
+            try:
+                vectors[chunk] = self._forward(torch.tensor(batch[chunk])).cpu().numpy()
+            except torch.OutOfMemoryError:
+                if self._chunk == 1:
+                    raise EncoderError(
+                        f"{self._device} has no memory for one image of {self.spec.title}: end what else uses it, or "
+                        "give --device cpu"
+                    ) from None
+                self._chunk //= 2
+                torch.cuda.empty_cache()
+            else:
+                start += len(vectors[chunk])
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
         bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
         if bad.size:
@@ -69,11 +91,28 @@ class Encoder:
         vectors /= norms[:, None]
         return vectors
 
+    @property
+    def batch_size(self) -> int:
+        """How many images a call of `encode` should have: as many as pass through the model at once."""
+        return self._chunk
+
+    def enter_lane(self) -> None:
+        """Let the calling thread compute by itself, where `lanes` of them do so."""
+        if self.lanes == self._threads:
+            torch.set_num_threads(1)
+
+    def leave_lanes(self) -> None:
+        """Let torch share out the work of one call again."""
+        torch.set_num_threads(self._threads)
+
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features (n, dim) float32 of (n, size, size, 3) uint8, whose layout in memory stays channels last."""
-        pixels = images.to(self._device).permute(0, 3, 1, 2).float()
+        on_cuda = self._device.type == "cuda"
+        if on_cuda:
+            images = images.pin_memory()
+        pixels = images.to(self._device, non_blocking=on_cuda).permute(0, 3, 1, 2).float()
         # cuDNN would else convolve float32 in TF32, with ten bits of mantissa.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if on_cuda else nullcontext():
             features: torch.Tensor = self._model(pixels.sub_(self._mean).div_(self._std).to(self._dtype)).float()
         if features.shape[1:] != (self.spec.dim,):
             found = " x ".join(map(str, features.shape[1:]))

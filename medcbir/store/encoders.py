@@ -24,19 +24,25 @@ class StoredEncoder:
     imported: bool
 
 
+_COLUMNS = "encoder_id, name, dim, recipe_sha256, imported"
+
+
 def _row(connection: Connection, condition: str, value: object) -> StoredEncoder | None:
     row = connection.execute(
-        f"SELECT encoder_id, name, dim, recipe_sha256, imported FROM encoder WHERE {condition} = %s",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM encoder WHERE {condition} = %s AND retired_at IS NULL",  # noqa: S608
         (value,),
     ).fetchone()
     return None if row is None else StoredEncoder(*row)
+
+
+_LIVE_NAMES = "SELECT name FROM encoder WHERE retired_at IS NULL ORDER BY name"
 
 
 def find_encoder(connection: Connection, name: str) -> StoredEncoder:
     """The encoder of this name; `EncoderError` lists those that there are."""
     found = _row(connection, "name", name)
     if found is None:
-        names = [row[0] for row in connection.execute("SELECT name FROM encoder ORDER BY name").fetchall()]
+        names = [row[0] for row in connection.execute(_LIVE_NAMES).fetchall()]
         have = f"it has {', '.join(names)}" if names else "it has none yet"
         raise EncoderError(
             f"no vectors of encoder {name!r} in this database ({have}): run `medcbir encode --encoder {name}` or "

@@ -140,6 +140,7 @@ encoder = Table(
     Column("versions", JSONB, nullable=False, server_default=text("'{}'::jsonb"), comment="libraries, for the record"),
     Column("imported", Boolean, nullable=False, server_default=text("false")),
     _now("created_at"),
+    Column("retired_at", DateTime(timezone=True), comment="when its vectors were dropped; NULL while it has them"),
     CheckConstraint("dim BETWEEN 1 AND 16000", name="dim"),
     CheckConstraint("name ~ '^[A-Za-z][A-Za-z0-9_.-]{0,49}$'", name="name"),
 )
@@ -160,6 +161,15 @@ vector_change = Table(
     Column("change_id", BigInteger, Identity(always=True)),
     Column("additive", Boolean, nullable=False, comment="vectors were only added"),
     PrimaryKeyConstraint("encoder_id", "change_id"),
+)
+
+stale_vector = Table(
+    "stale_vector",
+    metadata,
+    Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id, ondelete="CASCADE")),
+    Column("image_id", BigInteger, ForeignKey(image.c.image_id, ondelete="CASCADE"), index=True),
+    PrimaryKeyConstraint("encoder_id", "image_id"),
+    comment="vectors that were removed since the pixels of their image had changed",
 )
 
 encode_claim = Table(

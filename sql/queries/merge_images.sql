@@ -17,6 +17,16 @@ stale AS (
     USING image AS old
     INNER JOIN placed AS new ON new.dataset_id = old.dataset_id AND new.uri = old.uri AND new.frame = old.frame
     WHERE b.image_id = old.image_id AND new.pixel_sha256 <> old.pixel_sha256
+    RETURNING b.encoder_id, b.image_id
+),
+
+noted AS (
+    INSERT INTO stale_vector (encoder_id, image_id)
+    SELECT
+        encoder_id,
+        image_id
+    FROM stale
+    ON CONFLICT DO NOTHING
 ),
 
 gone AS (

@@ -163,14 +163,14 @@ def test_claims_of_a_dead_worker_are_taken_over_and_those_of_a_living_one_are_no
 
 
 def test_an_image_that_is_removed_while_it_is_encoded_is_let_go(ingested: medcbir.Database, folder: Path) -> None:
-    """Its row goes between claim and write: here when the first batch has been counted."""
+    """Its row goes between claim and write: here once other images have been counted."""
 
     class RemoveOne:
         def begin(self, stage: str, unit: str, total: int | None) -> None: ...
         def note(self, text: str) -> None: ...
         def advance(self, items: int) -> None:
             with psycopg.connect(ingested.conninfo, autocommit=True) as other:
-                other.execute("DELETE FROM medcbir.image WHERE uri LIKE '%0007.png'")
+                other.execute("DELETE FROM medcbir.image WHERE uri LIKE '%ybr_color.dcm' AND frame = 29")
 
     report = ingested.encode(device="cpu", batch_size=4, progress=RemoveOne())
     assert (report.encoded, report.failed, report.remaining) == (39, 0, 0)
