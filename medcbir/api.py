@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from medcbir.evaluation.metrics import Facet
     from medcbir.evaluation.projection import Projection
     from medcbir.sources import InstanceStore, Options
+    from medcbir.store.retire import Retirement
 
 Device = str
 """auto (the first of CUDA, Apple's MPS and the CPU), cpu, cuda, cuda:N (one of several GPUs), or mps."""
@@ -762,9 +763,7 @@ class Database:
         return self._duplicates("near_duplicates", {"run_id": run.run_id, "within": within})
 
     def _duplicates(self, name: str, arguments: dict[str, Any]) -> list[Duplicate]:
-        with self._open() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(read_query(name), arguments).fetchall()
-        return [Duplicate(**{"distance": None, **row}) for row in rows]
+        return [Duplicate(**{"distance": None, **row}) for row in self._rows(name, arguments)]
 
     def encoders(self) -> list[dict[str, Any]]:
         """Every encoder that can be used, as `encoder` describes one, and what else the database has vectors of.
@@ -800,6 +799,36 @@ class Database:
     def encoder(self, name: str) -> dict[str, Any]:
         """An encoder's recipe as JSON values, with the `checkpoint` file expected, `weights_dir`, and `found`."""
         return describe_spec(self._spec(name), self.settings.weights_dir)
+
+    def coverage(self, encoder: str | None = None) -> list[dict[str, Any]]:
+        """Rows of view `encoder_coverage`: by encoder and dataset, how many images have a vector, and why not."""
+        return self._rows("coverage", {"encoder": self._stored_name(encoder)})
+
+    def encode_failures(self, encoder: str | None = None) -> list[dict[str, Any]]:
+        """The images that could not be encoded, with the reason; the next `encode` tries them again."""
+        return self._rows("encode_failures", {"encoder": self._stored_name(encoder)})
+
+    def _stored_name(self, encoder: str | None) -> str | None:
+        with self._open() as connection:
+            return None if encoder is None else find_encoder(connection, encoder).name
+
+    def _rows(self, name: str, arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        with self._open() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(read_query(name), arguments).fetchall()
+
+    def retirement(self, encoder: str) -> "Retirement":
+        """What `retire` would drop, and which encoder takes its place; nothing changes."""
+        from medcbir.store.retire import plan_retirement
+
+        with self._open() as connection:
+            return plan_retirement(connection, encoder)
+
+    def retire(self, encoder: str) -> "Retirement":
+        """Drop an encoder's vectors at once; those of its newest recipe get the name, if they are complete."""
+        from medcbir.store.retire import retire
+
+        with self._open() as connection:
+            return retire(connection, encoder)
 
     def verify_encoders(
         self, names: Sequence[str] = (), *, allow_download: bool = False, progress: Progress | None = None

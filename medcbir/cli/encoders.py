@@ -85,3 +85,59 @@ def verify(db: "Database", names: tuple[str, ...], allow_download: bool, output:
     for each in wrong:
         click.echo(f"Error: {' '.join(each.reason.split())}", err=True)
     return 1 if wrong else 0
+
+
+@group.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output_format("text", "json")
+@database
+def retire(db: "Database", name: str, yes: bool, output: str) -> None:
+    """Drop an encoder's vectors, at once; runs and their metrics stay.
+
+    After an encode with a new checkpoint, NAME still means the old vectors. Retire NAME once the new ones are complete:
+    they get the name.
+    """
+    from dataclasses import asdict
+
+    from medcbir.cli.render import render_json
+
+    if not yes:
+        plan = db.retirement(name)
+        failed = f", which has no vector of {plan.failed} images that failed" if plan.failed else ""
+        place = f" {plan.successor}{failed}, takes its place." if plan.successor else ""
+        click.confirm(f"This drops {plan.vectors} vectors of {name}.{place} Go on?", abort=True, err=True)
+    done = db.retire(name)
+    if output == "json":
+        render_json(asdict(done))
+        return
+    click.echo(f"{name}: {done.vectors} vectors dropped" + (f", {done.results} results kept" if done.results else ""))
+    if done.successor:
+        click.echo(f"{done.successor} is now {name}")
+
+
+@group.command()
+@click.argument("name", required=False)
+@click.option("--failed", is_flag=True, help="List the images that could not be encoded, and why.")
+@output_format("table", "json", "csv")
+@database
+def coverage(db: "Database", name: str | None, failed: bool, output: str) -> None:
+    """Count the images of each dataset that each encoder, or NAME, has vectors of.
+
+    done have one; missing wait for `medcbir encode`; stale had one until their pixels changed; failed could not be
+    encoded; no_file were catalogued without a file.
+    """
+    from medcbir.cli.render import render_json, render_rows
+
+    rows = db.encode_failures(name) if failed else db.coverage(name)
+    if output == "json":
+        render_json(rows)
+        return
+    columns = (
+        ["encoder", "dataset", "image_id", "frame", "reason", "uri"]
+        if failed
+        else ["encoder", "dataset", "images", "done", "missing", "stale", "failed", "no_file"]
+    )
+    render_rows(
+        "failed" if failed else "coverage", columns, [[row[column] for column in columns] for row in rows], output
+    )

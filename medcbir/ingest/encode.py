@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medcbir.encoders.spec import Pixels
-from medcbir.ingest.claims import Claimed, Claims
 from medcbir.ingest.forward import Lanes, Model, Prepared
 from medcbir.ingest.pool import Failure, WorkerPool
 from medcbir.ingest.writer import Failed, Writer
+from medcbir.store.claims import Claimed, Claims
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query

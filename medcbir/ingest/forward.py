@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medcbir.errors import VectorError
-from medcbir.ingest.claims import Claimed
 from medcbir.ingest.writer import Encoded, Failed
+from medcbir.store.claims import Claimed
 from medcbir.types import Vectors
 
 

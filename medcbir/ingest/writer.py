@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import psycopg
 
-from medcbir.ingest.claims import Claimed
+from medcbir.store.claims import Claimed
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query

@@ -1,4 +1,4 @@
-"""Which images this process encodes: those without a vector that no other living process has."""
+"""Which images a process encodes: those without a vector that no other living process has claimed."""
 
 import secrets
 from collections.abc import Iterator
