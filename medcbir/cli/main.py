@@ -24,6 +24,7 @@ _COMMANDS = {
     "compare": "medcbir.cli.compare:compare",
     "db": "medcbir.cli.db:group",
     "demo": "medcbir.cli.demo:demo",
+    "doctor": "medcbir.cli.doctor:doctor",
     "duplicates": "medcbir.cli.duplicates:duplicates",
     "encode": "medcbir.cli.encode:encode",
     "encoders": "medcbir.cli.encoders:group",

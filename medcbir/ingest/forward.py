@@ -20,10 +20,13 @@ from medcbir.types import Vectors
 class Model(Protocol):
     """What encoding needs of an encoder: prepared pixels (n, size, size, 3) uint8 in, unit vectors (n, dim) out."""
 
-    lanes: int
-    """How many threads may call `encode` side by side to some profit."""
-    batch_size: int
-    """How many images a call should have."""
+    @property
+    def lanes(self) -> int:
+        """How many threads may call `encode` side by side to some profit."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many images a call should have."""
 
     def encode(self, batch: npt.NDArray[np.uint8], /) -> Vectors:
         """Vectors of a batch, float32, unit L2 norm."""

@@ -1,6 +1,6 @@
 """Coverage of images by encoders, and encoders that are retired.
 
-Revision: 0008, after 0006.
+Revision: 0008, after 0007.
 """
 
 from alembic import op
@@ -8,7 +8,7 @@ from alembic import op
 from medcbir.store.schema import drop, install, use_schema
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

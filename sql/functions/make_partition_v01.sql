@@ -1,7 +1,7 @@
 -- make_partition: makes an encoder's partition of embedding, embedding_<name>, and its column of image_vectors.
--- It keeps vectors PLAIN (never TOASTed) where a tuple fits an 8 kB page, which is up to about 2,000 dimensions: reading
--- out-of-line vectors costs an exact query three times as much. Its index answers which images have a vector without
--- reading vectors, whether a query names the partition or the encoder.
+-- It keeps vectors PLAIN (never TOASTed) where a tuple fits an 8 kB page, which is up to about 2,000 dimensions:
+-- reading out-of-line vectors costs an exact query three times as much. Its index answers which images have a vector
+-- without reading vectors, whether a query names the partition or the encoder.
 CREATE FUNCTION make_partition(of_encoder integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path FROM CURRENT

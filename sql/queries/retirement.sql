@@ -6,9 +6,12 @@ SELECT
     + (SELECT count(*) FROM ablation AS a WHERE a.encoder_id = e.encoder_id)
     + (SELECT count(*) FROM classification AS c WHERE c.encoder_id = e.encoder_id) AS results,
     s.name AS successor,
-    coalesce((SELECT sum(c.missing + c.stale) FROM encoder_coverage AS c WHERE c.encoder = s.name), 0)::bigint AS missing,
-    coalesce((SELECT sum(c.failed) FROM encoder_coverage AS c WHERE c.encoder = s.name), 0)::bigint AS failed,
-    (SELECT count(DISTINCT c.worker) FROM encode_claim AS c WHERE c.encoder_id IN (e.encoder_id, s.encoder_id)) AS workers
+    coalesce(o.missing, 0)::bigint AS missing,
+    coalesce(o.failed, 0)::bigint AS failed,
+    (
+        SELECT count(DISTINCT c.worker) FROM encode_claim AS c
+        WHERE c.encoder_id IN (e.encoder_id, s.encoder_id)
+    ) AS workers
 FROM encoder AS e
 LEFT JOIN LATERAL (
     SELECT
@@ -20,5 +23,12 @@ LEFT JOIN LATERAL (
         AND substr(n.name, length(e.name) + 2) = left(encode(n.recipe_sha256, 'hex'), 8)
     ORDER BY n.created_at DESC, n.encoder_id DESC
     LIMIT 1
-) AS s ON true
+) AS s ON TRUE
+LEFT JOIN LATERAL (
+    SELECT
+        sum(c.missing + c.stale) AS missing,
+        sum(c.failed) AS failed
+    FROM encoder_coverage AS c
+    WHERE c.encoder = s.name
+) AS o ON TRUE
 WHERE e.encoder_id = %(encoder_id)s;
