@@ -15,7 +15,7 @@ from medcbir.store.sqlfiles import query
 class Retirement:
     """What retiring `encoder` drops and what takes its place.
 
-    `vectors` are dropped; `results`, the runs, ablations and classifications made with them, stay. `successor` is the
+    `vectors` are dropped; `results`, the runs, classifications and the like made with them, stay. `successor` is the
     newest encoder of the same name with another recipe, or None: it gets the name. It has no vector yet of `missing`
     images, nor of `failed` ones that could not be encoded.
     """

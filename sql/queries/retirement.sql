@@ -1,10 +1,11 @@
 -- What retiring an encoder would drop, and whether its successor, if there is one, could stand in for it.
--- results are the runs, ablations and classifications that were made with it, which stay.
+-- results are the runs, ablations, classifications and projections that were made with it, which stay.
 SELECT
     (SELECT count(*) FROM embedding AS b WHERE b.encoder_id = e.encoder_id) AS vectors,
     (SELECT count(*) FROM run AS r WHERE r.encoder_id = e.encoder_id)
     + (SELECT count(*) FROM ablation AS a WHERE a.encoder_id = e.encoder_id)
-    + (SELECT count(*) FROM classification AS c WHERE c.encoder_id = e.encoder_id) AS results,
+    + (SELECT count(*) FROM classification AS c WHERE c.encoder_id = e.encoder_id)
+    + (SELECT count(*) FROM projection AS p WHERE p.encoder_id = e.encoder_id) AS results,
     s.name AS successor,
     coalesce(o.missing, 0)::bigint AS missing,
     coalesce(o.failed, 0)::bigint AS failed,
