@@ -28,12 +28,14 @@ from medcbir.encoders import (
     DEFAULT,
     EncoderSpec,
     all_specs,
+    faster_precision,
     find_checkpoint,
     find_spec,
     get_spec,
     library_versions,
     load_encoder,
     load_text_encoder,
+    of_precision,
     prepare,
     recipe_of,
     recipe_sha256,
@@ -44,7 +46,7 @@ from medcbir.retrieval.warmth import Warmth
 from medcbir.store import schema
 from medcbir.store.connection import Connection, describe, open_bare, open_database, resolve, without_password
 from medcbir.store.embedded import EmbeddedServer
-from medcbir.store.encoders import StoredEncoder, add_encoder, find_encoder
+from medcbir.store.encoders import StoredEncoder, add_encoder, encoder_names, encoder_of_recipe, find_encoder
 from medcbir.store.sqlfiles import query as read_query
 from medcbir.types import (
     Classification,
@@ -324,18 +326,21 @@ class Database:
         *,
         dataset: str | None = None,
         device: Device = "auto",
+        precision: 'Literal["auto", "float32", "bfloat16"] | None' = None,
         batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> EncodeReport:
         """Give every catalogued image that lacks one its vector of `encoder`; processes share the work.
 
-        The `batch_size` follows from the device and its memory where none is given.
+        Vectors in bfloat16 are those of another encoder, called `NAME_bf16`: give that name, or the `precision`. With
+        'auto' it is the one of which there are vectors already, or else the one that is faster here. The `batch_size`
+        follows from the device and its memory where none is given.
         """
         from medcbir.ingest import encode
 
         if batch_size is not None and batch_size < 1:
             raise InputError(f"the batch size must be 1 or more, not {batch_size}")
-        spec = self._spec(encoder)
+        spec = self._in_precision(self._spec(encoder), precision, device)
         recipe = recipe_of(spec, self.settings.weights_dir)
         if spec.origin is not None:  # what its user says of it must hold before it gets a row
             self._model(spec, device)
@@ -350,7 +355,7 @@ class Database:
                 versions=library_versions(),
             )
         with database_errors(self.conninfo):
-            return encode.fill(
+            report = encode.fill(
                 lambda: open_database(self.conninfo, install="never"),
                 stored,
                 lambda: self._model(spec, device),
@@ -360,6 +365,7 @@ class Database:
                 max_pixels=self.settings.max_pixels,
                 progress=progress,
             )
+        return replace(report, version_of=None if stored.name == spec.name else spec.name)
 
     def import_vectors(self, path: str | Path, *, encoder: str) -> ImportReport:
         """Store vectors made elsewhere (`uri` and `vector` as .npz, Parquet or HDF5) under an encoder of this name."""
@@ -934,6 +940,19 @@ class Database:
     def _spec(self, name: str) -> EncoderSpec:
         return get_spec(name, self.settings.encoders_dir)
 
+    def _in_precision(self, spec: EncoderSpec, precision: str | None, device: str) -> EncoderSpec:
+        if precision is None:
+            return spec
+        both = {each.precision: each for each in (of_precision(spec, "float32"), of_precision(spec, "bfloat16"))}
+        if precision == "auto":
+            with self._open() as connection:
+                stored = encoder_names(connection)
+            known = [each for each in both.values() if each.name in stored]
+            return known[0] if len(known) == 1 else both[faster_precision(spec, device=device)]
+        if precision not in both:
+            raise InputError(f"the precision must be auto, float32 or bfloat16, not {precision!r}")
+        return both[precision]
+
     def _spec_of_stored(self, stored: StoredEncoder) -> EncoderSpec | None:
         """The spec of that name, or of that name with another recipe."""
         unversioned = stored.name.removesuffix(f"_{stored.recipe_sha256.hex()[:8]}")
@@ -965,10 +984,17 @@ class Database:
             raise EncoderError(
                 f"this medcbir knows no encoder {name}, so a new image cannot be encoded; search by --id"
             )
-        if recipe_sha256(recipe_of(spec, self.settings.weights_dir)) != stored.recipe_sha256:
+        at_hand = recipe_sha256(recipe_of(spec, self.settings.weights_dir))
+        if at_hand != stored.recipe_sha256:
+            newer = encoder_of_recipe(connection, at_hand)
+            step = (
+                f"encode again with `medcbir encode --encoder {spec.name}`"
+                if newer is None
+                else f"its vectors are those of {newer.name}, which `medcbir encoders retire {name}` gives the name"
+            )
             raise EncoderError(
                 f"the vectors of {name} were made by another recipe (checkpoint, preprocessing) than the one at hand: "
-                f"encode again with `medcbir encode --encoder {spec.name}`"
+                f"search by --id, or {step}"
             )
         return spec, stored
 

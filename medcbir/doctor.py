@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from psycopg import sql
 
-from medcbir.encoders import find_checkpoint, get_spec
+from medcbir.encoders import DEFAULT, find_checkpoint, find_spec
 from medcbir.errors import MedcbirError
 from medcbir.store.connection import Connection, open_database
 from medcbir.store.embedded import EmbeddedServer
@@ -50,7 +50,7 @@ def examine(db: "Database") -> Iterator[Check]:
             ).fetchall()
             yield from _coverage(connection)
             if not encoders:
-                yield _weights(db, "efficientnet_lite0")
+                yield _weights(db, DEFAULT)
             yield _image_vectors(connection)
             for encoder_id, name, dim, imported in encoders:
                 if not imported:
@@ -110,13 +110,16 @@ def _coverage(connection: Connection) -> Iterator[Check]:
 
 
 def _weights(db: "Database", name: str) -> Check:
+    title = f"weights of {name}"
+    spec = find_spec(name, db.settings.encoders_dir) or find_spec(name[:-9], db.settings.encoders_dir)
+    if spec is None:
+        return Check(title, "warning", "this medcbir does not know it", "pictures cannot be encoded: search by --id")
     try:
-        spec = get_spec(name)
         path = find_checkpoint(spec, db.settings.weights_dir)
     except MedcbirError as error:
         message, _, step = str(error).partition("; ")
-        return Check(f"weights of {name}", "warning", message, step or "pictures cannot be encoded; search by --id")
-    return Check(f"weights of {name}", "ok", str(path))
+        return Check(title, "warning", message, step or "pictures cannot be encoded; search by --id")
+    return Check(title, "ok", str(path))
 
 
 def _plan_of(connection: Connection, statement: sql.Composable, settings: list[str] | None = None) -> str:

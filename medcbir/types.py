@@ -242,7 +242,8 @@ class EncodeReport:
     """What one encode did: images `encoded`, `failed` and `remaining`.
 
     Of the model's share of `seconds`, in [0, 1], `waiting` went by without input, `forward` in computing, and `writing`
-    in waiting for the database; the rest is the start.
+    in waiting for the database; the rest is the start. `version_of` is the name that was asked for, where that still
+    means the vectors of another recipe.
     """
 
     encoder: str
@@ -254,6 +255,7 @@ class EncodeReport:
     forward: float = 0.0
     writing: float = 0.0
     interrupted: bool = False
+    version_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

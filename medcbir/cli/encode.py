@@ -1,7 +1,7 @@
 """medcbir encode."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 @click.option("--dataset", metavar="NAME", help="Only images of this dataset.")
 @device
 @click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    show_default="float32, or that of the encoder's name",
+    help="Vectors in bfloat16 are stored as encoder NAME_bf16. auto goes on with the one that is there, or takes the "
+    "faster.",
+)
+@click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     show_default="as the device's memory allows",
@@ -25,7 +32,13 @@ if TYPE_CHECKING:
 @output_format("text", "json")
 @database
 def encode(
-    db: "Database", encoder: str, dataset: str | None, device: "Device", batch_size: int | None, output: str
+    db: "Database",
+    encoder: str,
+    dataset: str | None,
+    device: "Device",
+    precision: Any,
+    batch_size: int | None,
+    output: str,
 ) -> int:
     """Give every catalogued image its vector.
 
@@ -36,7 +49,9 @@ def encode(
     from medcbir.cli.render import render_json
 
     with progress() as shown:
-        report = db.encode(encoder, dataset=dataset, device=device, batch_size=batch_size, progress=shown)
+        report = db.encode(
+            encoder, dataset=dataset, device=device, precision=precision, batch_size=batch_size, progress=shown
+        )
     if output == "json":
         render_json(asdict(report))
     else:
@@ -47,6 +62,11 @@ def encode(
             f"{report.forward:.0%} in the model, "
             f"{report.waiting:.0%} waiting for input, {report.writing:.0%} for the database"
         )
+        if report.version_of:
+            click.echo(
+                f"{report.version_of} still means the vectors of another recipe; once {report.encoder} is complete, "
+                f"`medcbir encoders retire {report.version_of}` drops those and gives it the name"
+            )
     if report.interrupted:
         click.echo("interrupted; run the same command again to go on", err=True)
         return INTERRUPTED

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from medcbir.encoders.preprocess import prepare
 from medcbir.encoders.recipe import library_versions, recipe_of, recipe_sha256
-from medcbir.encoders.registry import all_specs, find_spec, get_spec
+from medcbir.encoders.registry import all_specs, find_spec, get_spec, of_precision
 from medcbir.encoders.spec import Checkpoint, EncoderSpec, Pixels, Precision, Projection, TextTower, Tokenizer
 from medcbir.encoders.specs import DEFAULT, SPECS
 from medcbir.encoders.weights import fetch_checkpoint, find_checkpoint, sha256_file
@@ -34,6 +34,7 @@ __all__ = [
     "TextTower",
     "Tokenizer",
     "all_specs",
+    "faster_precision",
     "fetch_checkpoint",
     "find_checkpoint",
     "find_spec",
@@ -41,6 +42,7 @@ __all__ = [
     "library_versions",
     "load_encoder",
     "load_text_encoder",
+    "of_precision",
     "prepare",
     "recipe_of",
     "recipe_sha256",
@@ -49,13 +51,21 @@ __all__ = [
 
 
 def load_encoder(
-    spec: EncoderSpec, *, weights_dir: Path, device: str = "auto", precision: Precision = "float32"
+    spec: EncoderSpec, *, weights_dir: Path, device: str = "auto", precision: Precision | None = None
 ) -> "Encoder":
     """Load the model of `spec`; see `medcbir.encoders.loaders.load_encoder`, which this imports with torch."""
     _let_threads_sleep()
     from medcbir.encoders import loaders
 
     return loaders.load_encoder(spec, weights_dir=weights_dir, device=device, precision=precision)
+
+
+def faster_precision(spec: EncoderSpec, *, device: str = "auto") -> Precision:
+    """Which precision is faster here; see `medcbir.encoders.loaders.faster_precision`, which needs torch."""
+    _let_threads_sleep()
+    from medcbir.encoders import loaders
+
+    return loaders.faster_precision(spec, device=device)
 
 
 def load_text_encoder(spec: EncoderSpec, *, weights_dir: Path, device: str = "auto") -> "TextEncoder":

@@ -24,6 +24,7 @@ def describe_spec(spec: EncoderSpec, weights_dir: Path) -> dict[str, Any]:
         "dim": spec.dim,
         "output": spec.output if isinstance(spec.output, str) else {"projection": asdict(spec.output)},
         "options": dict(spec.options),
+        "precision": spec.precision,
         "pixels": asdict(spec.pixels),
         "domain": spec.domain,
         "trained_on": list(spec.trained_on),

@@ -11,7 +11,7 @@ from medcbir.encoders.spec import EncoderSpec, Precision
 from medcbir.encoders.weights import checkpoint_sha256, find_checkpoint
 
 
-def recipe_of(spec: EncoderSpec, weights_dir: Path, *, precision: Precision = "float32") -> dict[str, Any]:
+def recipe_of(spec: EncoderSpec, weights_dir: Path, *, precision: Precision | None = None) -> dict[str, Any]:
     """The whole recipe as JSON values, from the spec and the checkpoint on disk, without loading the model.
 
     Two encoders with the same recipe give the same vectors; a changed checkpoint is another recipe. The name is not
@@ -28,7 +28,7 @@ def recipe_of(spec: EncoderSpec, weights_dir: Path, *, precision: Precision = "f
         },
         "pixels": asdict(spec.pixels),
         "output": spec.output if isinstance(spec.output, str) else {"projection": asdict(spec.output)},
-        "precision": precision,
+        "precision": precision or spec.precision,
         "dim": spec.dim,
     }
     if spec.config is not None:

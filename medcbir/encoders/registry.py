@@ -1,9 +1,10 @@
 """Which encoders there are, by name: those that medcbir brings along, a user's own, and those of installed packages."""
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
-from medcbir.encoders.spec import EncoderSpec, TextTower
+from medcbir.encoders.spec import BFLOAT16_SUFFIX, EncoderSpec, Precision, TextTower
 from medcbir.encoders.specs import SPECS
 from medcbir.errors import EncoderError
 
@@ -39,8 +40,16 @@ def find_spec(name: str, folder: Path | None = None) -> EncoderSpec | None:
         return SPECS[name]
     if described and file is not None:
         return own.read_own(file)
-    point = own.offered().get(name)
-    return None if point is None else own.load_offered(point)
+    if (point := own.offered().get(name)) is not None:
+        return own.load_offered(point)
+    exact = find_spec(name.removesuffix(BFLOAT16_SUFFIX), folder) if name.endswith(BFLOAT16_SUFFIX) else None
+    return None if exact is None else of_precision(exact, "bfloat16")
+
+
+def of_precision(spec: EncoderSpec, precision: Precision) -> EncoderSpec:
+    """The encoder that differs from `spec` in its precision alone, and so in its name: `NAME` or `NAME_bf16`."""
+    suffix = BFLOAT16_SUFFIX if precision == "bfloat16" else ""
+    return replace(spec, name=spec.unsuffixed + suffix, precision=precision)
 
 
 def _names(folder: Path | None) -> list[str]:

@@ -16,6 +16,9 @@ Clean = Literal["as_is", "lower", "canonical"]
 TextPooling = Literal["class_token", "mean_of_layers_1_2_last"]
 Output = Literal["pooled", "class_token", "neck_mean", "logits", "probabilities", "projected"]
 
+BFLOAT16_SUFFIX = "_bf16"
+"""Of the name of an encoder that computes in bfloat16: its vectors are others than float32's, so it is another one."""
+
 StateDict = Mapping[str, "Tensor"]
 KeyMap = Callable[[StateDict, StateDict], StateDict]
 """(published, wanted) -> the published tensors under the names of `wanted`, the model's own state dict."""
@@ -128,3 +131,9 @@ class EncoderSpec:
     note: str = ""
     config: Mapping[str, Any] | None = field(default=None, hash=False)
     origin: str | None = None
+    precision: Precision = "float32"
+
+    @property
+    def unsuffixed(self) -> str:
+        """The name without the suffix that tells its precision."""
+        return self.name.removesuffix(BFLOAT16_SUFFIX) if self.precision == "bfloat16" else self.name

@@ -39,7 +39,7 @@ def find_checkpoint(spec: EncoderSpec, weights_dir: Path) -> Path:
         if directory is not None and (path := directory / checkpoint.file).is_file():
             return path
         raise EncoderError(f"{_expected(spec)} the package {checkpoint.package}; install {checkpoint.source}")
-    file, own = weights_dir / checkpoint.file, weights_dir / spec.name
+    file, own = weights_dir / checkpoint.file, weights_dir / spec.unsuffixed
     places = [file.parent, own, *_cached_snapshots(checkpoint.source)]
     for place in places:
         for name in _names(file.name):
@@ -63,7 +63,7 @@ def find_tokenizer(spec: EncoderSpec, weights_dir: Path) -> Path | None:
     if tokenizer is None or tokenizer.file is None:
         return None
     file = weights_dir / tokenizer.file
-    for place in (file.parent, weights_dir / spec.name, *_cached_snapshots(tokenizer.source)):
+    for place in (file.parent, weights_dir / spec.unsuffixed, *_cached_snapshots(tokenizer.source)):
         if (place / file.name).is_file():
             return place / file.name
     raise EncoderError(

@@ -35,14 +35,22 @@ def _row(connection: Connection, condition: str, value: object) -> StoredEncoder
     return None if row is None else StoredEncoder(*row)
 
 
-_LIVE_NAMES = "SELECT name FROM encoder WHERE retired_at IS NULL ORDER BY name"
+def encoder_names(connection: Connection) -> list[str]:
+    """The names of all encoders that have vectors here."""
+    rows = connection.execute("SELECT name FROM encoder WHERE retired_at IS NULL ORDER BY name").fetchall()
+    return [row[0] for row in rows]
+
+
+def encoder_of_recipe(connection: Connection, recipe_sha256: bytes) -> StoredEncoder | None:
+    """The encoder of this recipe, whatever its name is."""
+    return _row(connection, "recipe_sha256", recipe_sha256)
 
 
 def find_encoder(connection: Connection, name: str) -> StoredEncoder:
     """The encoder of this name; `EncoderError` lists those that there are."""
     found = _row(connection, "name", name)
     if found is None:
-        names = [row[0] for row in connection.execute(_LIVE_NAMES).fetchall()]
+        names = encoder_names(connection)
         have = f"it has {', '.join(names)}" if names else "it has none yet"
         raise EncoderError(
             f"no vectors of encoder {name!r} in this database ({have}): run `medcbir encode --encoder {name}` or "

@@ -254,3 +254,26 @@ def test_two_encodes_at_the_same_moment_share_the_work(
     assert_same_vectors(vectors_of(url), vectors_of(encoded))
     assert number(url, "SELECT count(*) FROM encode_claim") == 0
     assert number(url, "SELECT count(*) FROM encoder") == 1
+
+
+def test_of_four_encodes_one_is_killed_and_one_interrupted_and_nothing_is_missing_or_there_twice(
+    clone: Clone, some_ingested: str, encoded: str, start_medcbir: StartMedcbir, run_medcbir: RunMedcbir
+) -> None:
+    url = clone(some_ingested)
+    command = ("encode", "--batch-size", "2", "--database-url", url)
+    processes = [start_medcbir(*command) for _ in range(4)]
+    killed, interrupted, *others = processes
+    claims = "SELECT count(DISTINCT worker) FROM encode_claim"
+    wait_for_more_than(2, url, claims, killed)  # at least three share the work at this moment
+    killed.send_signal(signal.SIGKILL)
+    interrupted.send_signal(signal.SIGINT)
+    for process in processes:
+        process.communicate(timeout=240)
+    assert killed.returncode == -signal.SIGKILL
+    assert interrupted.returncode in {130, 0}  # unless it had ended already
+    assert [process.returncode for process in others] == [0, 0]
+    done = run_medcbir(*ENCODE, url)  # what the interrupted one gave back after the others had looked for the last time
+    assert done.returncode == 0, done.stderr
+    assert "0 failed, 0 remaining" in done.stdout
+    assert_same_vectors(vectors_of(url), vectors_of(encoded))
+    assert number(url, "SELECT count(*) FROM encode_claim") == 0
