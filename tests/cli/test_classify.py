@@ -96,7 +96,7 @@ def test_ctrl_c_leaves_nothing_and_a_rerun_works(
         assert process.stderr is not None
         assert "train" in process.stderr.readline()  # the stage has begun
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "interrupted" in told
     with psycopg.connect(database_url) as connection:

@@ -77,7 +77,7 @@ def wait_for_more_than(least: int, url: str, query: str, process: "Popen[str]") 
 
 def send(process: "Popen[str]", number: signal.Signals) -> tuple[int, str, str]:
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=120)
     return process.returncode, stdout, stderr
 
 
