@@ -100,7 +100,7 @@ def write_benchmark(
 
 
 def _title(material: Material) -> str:
-    count = len(material.results)
+    count = len({each.encoder for each in material.results})
     return f"Medical image retrieval by {count} encoder{'s' if count != 1 else ''}"
 
 
@@ -112,17 +112,17 @@ def _lead(material: Material) -> str:
     within = interval(measure_of(metric), 3)
     alone = len(material.retrieved) == 1
     return (
-        f"{title_of(result.encoder)} {'finds' if alone else 'is best: it finds'} an image of the query's class at "
+        f"{material.name_of(result)} {'finds' if alone else 'is best: it finds'} an image of the query's class at "
         f"rank 1 for {number(metric.value, 3)} of {run.labelled_queries:,} queries"
         f"{f' (95 % interval {within})' if within else ''}, among {run.index:,} index images, in exact cosine order."
         if metric.n == 1
-        else f"{title_of(result.encoder)} has the highest P@{metric.n}: {number(metric.value, 3)}."
+        else f"{material.name_of(result)} has the highest P@{metric.n}: {number(metric.value, 3)}."
     )
 
 
 def _facts(material: Material) -> list[tuple[str, str]]:
     best = material.headline()
-    facts = [("Encoders", f"{len(material.results)}")]
+    facts = [("Encoders", f"{len({each.encoder for each in material.results})}")]
     if best is None:
         return facts
     result, run, metric = best
@@ -130,6 +130,6 @@ def _facts(material: Material) -> list[tuple[str, str]]:
         ("Index images", f"{run.index:,}"),
         ("Queries", f"{run.labelled_queries:,}"),
         *facts,
-        ("Best encoder", title_of(result.encoder)),
+        ("Best encoder", material.name_of(result)),
         (f"Its P@{metric.n}, micro", number(metric.value, 3)),
     ]

@@ -1,7 +1,6 @@
 """The section of pictures: queries with their six nearest images (figures 2 and 6 of Denner et al. 2024)."""
 
 from medcbir.report.material import Material
-from medcbir.report.registry import title_of
 from medcbir.report.sections import Block, Case, Cases, Section
 from medcbir.report.tiles import Row, Tile, rows_of_run
 from medcbir.types import Run
@@ -39,7 +38,7 @@ def cases(material: Material) -> Section:
             ("Left out: no image file is at hand; the images were catalogued without their files.",),
         )
     text = (
-        f"By {title_of(result.encoder)}, the best by P@{material.sizes()[0]}. Queries of {_CLASSES} classes were "
+        f"By {material.name_of(result)}, the best by P@{material.sizes()[0]}. Queries of {_CLASSES} classes were "
         f"drawn with seed {material.seed}; best and worst are by P@{n}, at most one of each class, ties by the same "
         "seed. The number is cosine similarity. Images that are flagged to have text burned in are not shown.",
     )

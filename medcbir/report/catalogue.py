@@ -96,7 +96,7 @@ def _count(ours: int, paper: int | None) -> Measure:
 
 def encoders(material: Material) -> Section:
     """Table 1, with licence and provenance."""
-    names = [each.encoder for each in material.results]
+    names = list(dict.fromkeys(each.encoder for each in material.results))
     stored = {each.name: each for each in material.rows("report_encoders", names=names)}
     rows: list[tuple[Cell, ...]] = []
     prints: list[tuple[Cell, ...]] = []

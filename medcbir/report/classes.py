@@ -31,7 +31,7 @@ def classes(material: Material) -> Section:
             for each in found
             if each.run_id == best[1].run_id
         ],
-        title_of(best[0].encoder),
+        material.name_of(best[0]),
         n,
     )
     rows = []
@@ -48,7 +48,10 @@ def classes(material: Material) -> Section:
             Column("kind", "Kind"),
             Column("queries", "Queries", digits=0),
             Column("index_images", "Index images", digits=0),
-            *(Column(each.encoder, title_of(each.encoder), f"P@{n}", digits=3) for each, _ in material.retrieved),
+            *(
+                Column(material.key_of(each), material.name_of(each), f"P@{n}", digits=3)
+                for each, _ in material.retrieved
+            ),
         ),
         tuple(rows),
         folded=len(rows) > 20,
@@ -70,10 +73,10 @@ def groups(material: Material) -> Section:
     for facet, words in _FACETS:
         values: dict[str, dict[str, float | None]] = {}
         queries: dict[str, int] = {}
-        for result, run in material.retrieved:
+        for _, run in material.retrieved:
             for each in material.metrics(run, [n], by=facet, intervals=False):
                 if each.definition == "paper" and each.average == "micro" and each.group is not None:
-                    values.setdefault(each.group, {})[result.encoder] = each.value
+                    values.setdefault(each.group, {})[run.name] = each.value
                     queries.setdefault(each.group, each.queries)
         if len(values) < 2:
             continue
@@ -85,12 +88,12 @@ def groups(material: Material) -> Section:
                     Column(facet, words.capitalize()),
                     Column("queries", "Queries", digits=0),
                     *(
-                        Column(each.encoder, title_of(each.encoder), f"P@{n}", digits=3)
+                        Column(material.key_of(each), material.name_of(each), f"P@{n}", digits=3)
                         for each, _ in material.retrieved
                     ),
                 ),
                 tuple(
-                    (group, queries[group], *(of.get(each.encoder) for each, _ in material.retrieved))
+                    (group, queries[group], *(of.get(run.name) for _, run in material.retrieved))
                     for group, of in sorted(values.items())
                 ),
             )

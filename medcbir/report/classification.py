@@ -16,7 +16,8 @@ _METRICS = (("auprc", "AUPRC"), ("f1", "F1"))
 def classification(material: Material) -> Section:
     """Table 4: AUPRC and F1 of the kNN vote and the linear probe."""
     title = "Classification (Table 4)"
-    encoders = [each for each in material.results if each.knn is not None or each.linear is not None]
+    made_of = {each.encoder: each for each in material.results if each.knn is not None or each.linear is not None}
+    encoders = list(made_of.values())
     if not encoders:
         return Section("classification", title, ("Left out: no encoder has a kNN or a linear classification.",))
     made: dict[tuple[str, str], Classification] = {

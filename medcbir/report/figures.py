@@ -231,6 +231,8 @@ def pareto(points: Sequence[tuple[str, float, float, float | None]], measured: s
     """Quality against speed, memory as the size of the disc: (name, images per second, quality, MiB)."""
     if not available() or not points:
         return None
+    from matplotlib.ticker import LogLocator, NullLocator
+
     with _axes(3.4, "images encoded per second (log scale)", measured) as axes:
         most = max((each[3] or 0.0 for each in points), default=0.0) or 1.0
         for place, (name, speed, quality, memory) in enumerate(points):
@@ -245,8 +247,9 @@ def pareto(points: Sequence[tuple[str, float, float, float | None]], measured: s
                 color=_TEXT,
             )
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda *_: "")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.15, 0.25)
         alt = f"{measured} against speed: " + ", ".join(
             f"{name} {quality:.3f} at {speed:,.1f} images/s" for name, speed, quality, _ in points

@@ -1,6 +1,7 @@
 """Sections on how it was made: speed and memory, exactness, speed studies, and how to repeat it."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ def cost(material: Material) -> Section:
     title = "Quality, speed and memory"
     n = material.sizes()[0] if material.retrieved else 1
     quality = {
-        result.encoder: metric.value
+        material.key_of(result): metric.value
         for result, run in material.retrieved
         for metric in material.metrics(run, material.sizes())
         if (metric.n, metric.average, metric.definition) == (n, "micro", "paper")
@@ -29,9 +30,9 @@ def cost(material: Material) -> Section:
         )
     drawn = figures.pareto(
         [
-            (title_of(each.encoder), each.images_per_second, value, each.peak_mib)
+            (material.name_of(each), each.images_per_second, value, each.peak_mib)
             for each in known
-            if each.images_per_second and (value := quality.get(each.encoder)) is not None
+            if each.images_per_second and (value := quality.get(material.key_of(each))) is not None
         ],
         f"P@{n}, micro",
     )
@@ -45,7 +46,8 @@ def cost(material: Material) -> Section:
             Column("peak_mib", "Peak memory, MiB", digits=0),
         ),
         tuple(
-            (title_of(each.encoder), quality.get(each.encoder), each.images_per_second, each.peak_mib) for each in known
+            (material.name_of(each), quality.get(material.key_of(each)), each.images_per_second, each.peak_mib)
+            for each in known
         ),
     )
     return Section(
@@ -135,7 +137,7 @@ def _study(file: Path) -> Table | None:
         return None
     study = json.loads(file.read_text(encoding="utf-8"))
     return Table(
-        f"speed_{study['name']}",
+        f"speed_{re.sub(r'[^A-Za-z0-9-]', '_', study['name'])}",
         study["title"],
         (
             Column("case", "Work"),
@@ -148,6 +150,7 @@ def _study(file: Path) -> Table | None:
             Column("repeats", "Rounds", digits=0),
             Column("ratio", f"Times as fast as {study['baseline']}", digits=2),
             Column("peak_mib", "Peak memory, MiB", digits=0),
+            Column("shares", "Where the time went"),
             Column("note", "Remark"),
         ),
         tuple(
@@ -162,6 +165,7 @@ def _study(file: Path) -> Table | None:
                 each["repeats"],
                 each["ratio"],
                 each["peak_mib"],
+                ", ".join(f"{stage} {share:.0%}" for stage, share in each["shares"].items()) or None,
                 each["note"] or None,
             )
             for each in study["measurements"]

@@ -8,6 +8,7 @@ from psycopg.rows import namedtuple_row
 
 from medcbir.evaluation.metrics import Facet, evaluate, wanted_n
 from medcbir.report.contents import EncoderResults, Provenance
+from medcbir.report.registry import title_of
 from medcbir.report.tiles import Read
 from medcbir.retrieval.run import find_run
 from medcbir.store.connection import Connection
@@ -59,6 +60,18 @@ class Material:
         if key not in self._metrics:
             self._metrics[key] = evaluate(self.connection, run, n=n, by=by, intervals=intervals)
         return self._metrics[key]
+
+    def key_of(self, result: EncoderResults) -> str:
+        """What tells a result from the others: its encoder, or its run where the encoder has several."""
+        return result.run if result.run and self._shares_its_encoder(result) else result.encoder
+
+    def name_of(self, result: EncoderResults) -> str:
+        """What readers call a result."""
+        title = title_of(result.encoder)
+        return f"{title}, run {result.run}" if result.run and self._shares_its_encoder(result) else title
+
+    def _shares_its_encoder(self, result: EncoderResults) -> bool:
+        return sum(each.encoder == result.encoder for each in self.results) > 1
 
     def headline(self) -> tuple[EncoderResults, Run, Metric] | None:
         """The encoder with the highest micro P@N at the smallest N, its run, and that number."""

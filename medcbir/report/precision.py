@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from medcbir.errors import MedcbirError
 from medcbir.evaluation.compare import Difference, compare
 from medcbir.report import figures
+from medcbir.report.contents import EncoderResults
 from medcbir.report.material import Material
 from medcbir.report.published import beside_published, placed
 from medcbir.report.registry import title_of
@@ -20,7 +22,7 @@ def retrieval(material: Material) -> Section:
     title = "Retrieval (Table 2)"
     if not material.retrieved:
         return Section("retrieval", title, (_missing(material),))
-    runs = [(each.encoder, run) for each, run in material.retrieved]
+    runs = material.retrieved
     sizes = material.sizes()
     table = _precision(
         material,
@@ -40,7 +42,7 @@ def retrieval(material: Material) -> Section:
         notes=("Divides by min(N, images of the class that the query may retrieve), as the published code does.",),
     )
     drawn = figures.forest(
-        [(title_of(encoder), row[1]) for (encoder, _), row in zip(runs, table.rows, strict=True)],
+        [(material.name_of(each), row[1]) for (each, _), row in zip(runs, table.rows, strict=True)],
         f"P@{sizes[0]}, micro",
     )
     blocks: list[Block] = [table, *([drawn] if drawn else []), folded]
@@ -56,8 +58,8 @@ def retrieval(material: Material) -> Section:
 def covid(material: Material) -> Section:
     """Table 3: the COVID-19 chest X-ray set."""
     title = "COVID-19 chest X-rays (Table 3)"
-    named = [(each.encoder, material.run(each.covid_run)) for each in material.results if each.covid_run]
-    runs = [(encoder, run) for encoder, run in named if run.labelled_queries]
+    named = [(each, material.run(each.covid_run)) for each in material.results if each.covid_run]
+    runs = [(each, run) for each, run in named if run.labelled_queries]
     if not runs:
         return Section("covid", title, ("Left out: no run on the COVID-19 set is there.",))
     sizes = [n for n in (1, 3, 5, 10) if n <= min(run.n for _, run in runs)] or [1]
@@ -82,7 +84,7 @@ def _precision(
     material: Material,
     name: str,
     table: str,
-    runs: list[tuple[str, Run]],
+    runs: list[tuple[EncoderResults, Run]],
     sizes: list[int],
     definition: Definition,
     caption: str,
@@ -95,13 +97,13 @@ def _precision(
             measures = [
                 beside_published(
                     measure_of(_metric(material.metrics(run, sizes), n, average, definition)),
-                    *(table, encoder, "retrieval", "precision", n, average),
+                    *(table, each.encoder, "retrieval", "precision", n, average),
                 )
-                for encoder, run in runs
+                for each, run in runs
             ]
             found.append(placed(measures))
     rows: list[tuple[Cell, ...]] = [
-        (title_of(encoder), *(column[number] for column in found)) for number, (encoder, _) in enumerate(runs)
+        (material.name_of(each), *(column[number] for column in found)) for number, (each, _) in enumerate(runs)
     ]
     return Table(name, caption, tuple(columns), tuple(rows))
 
@@ -134,8 +136,11 @@ def pairs(material: Material) -> Section:
         return Section("pairs", title, ("Left out: a comparison needs the runs of two encoders.",))
     n = material.sizes()[0]
     runs = [run for _, run in material.retrieved]
-    compared = compare(material.connection, runs, [n])
-    of = {run.name: title_of(run.encoder) for run in runs}
+    try:
+        compared = compare(material.connection, runs, [n])
+    except MedcbirError as error:
+        return Section("pairs", title, (f"Left out: {error}.",))
+    of = {run.name: material.name_of(each) for each, run in material.retrieved}
     differences = [each for each in compared.differences if each.definition == "paper"]
     keys = (
         ("difference", "Difference", 3),
@@ -197,9 +202,7 @@ def leakage(material: Material) -> Section:
     """What P@N gains where a query may find images of its own patient."""
     title = "Leakage: the query's own patient"
     both = [
-        (each.encoder, material.run(each.same_patient_run), run)
-        for each, run in material.retrieved
-        if each.same_patient_run
+        (each, material.run(each.same_patient_run), run) for each, run in material.retrieved if each.same_patient_run
     ]
     if not both:
         return Section(
@@ -207,8 +210,8 @@ def leakage(material: Material) -> Section:
         )
     n = material.sizes()[0]
     found = [
-        (encoder, each)
-        for encoder, included, excluded in both
+        (result, each)
+        for result, included, excluded in both
         for each in compare(material.connection, [included, excluded], [n]).differences
         if each.definition == "paper"
     ]
@@ -226,7 +229,7 @@ def leakage(material: Material) -> Section:
         ),
         tuple(
             (
-                title_of(encoder),
+                material.name_of(result),
                 each.average,
                 each.first_value,
                 each.second_value,
@@ -234,7 +237,7 @@ def leakage(material: Material) -> Section:
                 each.ci_low,
                 each.ci_high,
             )
-            for encoder, each in found
+            for result, each in found
         ),
     )
     text = (

@@ -1,5 +1,6 @@
 """A report escapes what data bring, names no patient and no file, shows no burned-in text, and says what is missing."""
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,6 +106,25 @@ def test_a_report_of_stored_runs_finds_what_belongs_to_them(reported: SimpleName
     assert (
         "medcbir retrieve --encoder clip -n 10 --queries test --index train --exclude-same-patient --name clip" in page
     )
+
+
+def test_several_runs_of_one_encoder_are_told_apart(reported: SimpleNamespace, tmp_path: Path) -> None:
+    runs = [reported.db.run(name) for name in ("clip", "clip-same")]
+    with open_database(reported.db.conninfo, install="never") as connection:
+        write_stored(connection, tmp_path, runs, read=reported.db.read_image)
+    retrieval = json.loads((tmp_path / "tables" / "retrieval.json").read_text())
+    assert [row["encoder"] for row in retrieval["rows"]] == ["CLIP, run clip", "CLIP, run clip-same"]
+    modalities = json.loads((tmp_path / "tables" / "by_modality.json").read_text())["rows"]
+    head = next(row for row in modalities if row["modality"] == "MR")
+    values = {
+        run.name: next(
+            each.value
+            for each in reported.db.evaluate(run, n=[1], by="modality", intervals=False)
+            if (each.group, each.average, each.definition) == ("MR", "micro", "paper")
+        )
+        for run in runs
+    }
+    assert {name: head[name] for name in values} == values
 
 
 def test_the_command_writes_the_report(reported: SimpleNamespace, run_medcbir, tmp_path: Path) -> None:
