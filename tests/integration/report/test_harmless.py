@@ -124,7 +124,7 @@ def test_several_runs_of_one_encoder_are_told_apart(reported: SimpleNamespace, t
         )
         for run in runs
     }
-    assert {name: head[name] for name in values} == values
+    assert {name: head[name] for name in values} == pytest.approx(values, abs=1e-11)
 
 
 def test_the_command_writes_the_report(reported: SimpleNamespace, run_medcbir, tmp_path: Path) -> None:
