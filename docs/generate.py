@@ -39,7 +39,8 @@ Generated from the schema; do not edit. Everything lives in PostgreSQL schema `m
 - `encoder` is a recipe: architecture, checkpoint, preprocessing, precision. A changed recipe is another encoder.
 - `embedding` holds the vectors, partitioned by encoder: `embedding_<name>` has a plain, unit-length vector per image.
 - `run` is an evaluation's retrieval; `run_query` has one row per query with its hits as arrays, partitioned by run.
-  View `hit` shows them a row each.
+  View `hit` shows them a row each, view `neighbour` with their metadata. `unfinished_run` and `run_block` are for those
+  being computed, which nothing else shows.
 - `rejected` keeps every file or row that could not be used, with the reason.
 """
 
@@ -71,6 +72,7 @@ def model_page() -> str:
     diagram = "\n".join(["```mermaid", "erDiagram", *links, *entities, "```"])
     live = (
         "- `image_vectors`: one row per image with its metadata and one typed vector column per encoder.\n"
+        "- `filtered_image`: all named filters as one view, one row per filter and image that passes it.\n"
         "- `evaluation_query`: all metrics as one view, one row per metric, labelled query and N."
     )
     views, functions = _objects("views"), _objects("functions")

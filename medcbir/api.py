@@ -51,6 +51,7 @@ from medcbir.store.sqlfiles import query as read_query
 from medcbir.types import (
     Classification,
     ClassificationMetric,
+    Coverage,
     Duplicate,
     EncodeReport,
     Filter,
@@ -65,6 +66,7 @@ from medcbir.types import (
     Split,
     Survey,
     UInt8Image,
+    UnfinishedRun,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from medcbir.evaluation.layout import Method
     from medcbir.evaluation.metrics import Facet
     from medcbir.evaluation.projection import Projection
+    from medcbir.retrieval.hnsw import Recall
     from medcbir.sources import InstanceStore, Options
     from medcbir.store.retire import Retirement
 
@@ -104,7 +107,7 @@ class Database:
         self._encoders: dict[tuple[str, str], Encoder] = {}
         self._text_encoders: dict[tuple[str, str], TextEncoder] = {}
         self._connection: Connection | None = None
-        self._warmth = Warmth(lambda: open_database(self.conninfo, install="never"), settings.data_dir / "cache")
+        self._warmth = Warmth(self._another, settings.data_dir / "cache")
 
     def __enter__(self) -> Self:
         return self
@@ -404,6 +407,7 @@ class Database:
         n: int = 10,
         where: Filter | None = None,
         exclude_same_patient: bool = False,
+        exclude_same_study: bool = False,
         exclude_duplicates: bool = False,
         device: Device = "auto",
     ) -> list[Hit]:
@@ -412,8 +416,9 @@ class Database:
         Give `image` (files, or pixels (H, W) or (H, W, 3) uint8) or `text` or both, or one of `image_id` and `vector`
         (dim,), which need not be normalised. Words need an encoder with a text tower. Several images and texts make one
         query, the normalised sum of their unit vectors, each times its weight: `weights` has one for each image, then
-        one for each text (1 without it). `exclude_same_patient` needs `image_id`: the patient of a loose picture is
-        not known. `exclude_duplicates` leaves out images whose decoded pixels equal the query's, and needs one image.
+        one for each text (1 without it). `exclude_same_patient` and `exclude_same_study` need `image_id`: a loose
+        picture's are not known. `exclude_duplicates` leaves out images whose decoded pixels equal the query's, and
+        needs one image. Only images that have a vector of the encoder are found: `searchable` tells how many lack one.
         """
         import numpy as np
 
@@ -428,8 +433,8 @@ class Database:
             )
         if weights is not None and not described:
             raise InputError("weights belong to images and texts: give --image or --text as often as there are weights")
-        if exclude_same_patient and image_id is None:
-            raise InputError("to exclude the query's patient, search by image id: a file's patient is not known")
+        if (exclude_same_patient or exclude_same_study) and image_id is None:
+            raise InputError("to exclude the query's patient or study, search by image id: a file's is not known")
         if exclude_duplicates and vector is not None:
             raise InputError("to exclude the query's duplicates, search by image or image id: a vector has no pixels")
         where = where or Filter()
@@ -444,6 +449,7 @@ class Database:
                     n,
                     where,
                     exclude_same_patient=exclude_same_patient,
+                    exclude_same_study=exclude_same_study,
                     warmth=self._warmth,
                     exclude_duplicates=exclude_duplicates,
                 )
@@ -469,6 +475,13 @@ class Database:
             whole = search.combine(np.concatenate(towers), weights)
             own = pixel_sha256(pixels[0]) if exclude_duplicates else None
             return search.near_vector(connection, stored, whole, n, where, exclude_pixels=own, warmth=self._warmth)
+
+    def searchable(self, encoder: str = DEFAULT, where: Filter | None = None) -> Coverage:
+        """How many images pass `where`, and how many of them have a vector of the encoder and can be found."""
+        from medcbir.retrieval.image_sets import coverage
+
+        with self._open() as connection:
+            return coverage(connection, find_encoder(connection, encoder), where or Filter())
 
     def warm(self, encoder: str = DEFAULT) -> None:
         """Load an encoder's vectors into memory, so that its searches need not read them from the database.
@@ -500,6 +513,7 @@ class Database:
         queries: "Split | Filter | None" = "test",
         index: "Split | Filter | None" = "train",
         exclude_same_patient: bool = True,
+        exclude_same_study: bool = False,
         exclude_duplicates: bool = False,
         engine: str = "auto",
         name: str | None = None,
@@ -508,21 +522,25 @@ class Database:
         """Retrieve the `n` nearest index images of every query and store them as a run, for `evaluate` and SQL.
 
         `queries` and `index` are splits, filters, or None for all images. A query never retrieves itself, nor, by
-        default, another image of its patient, nor, with `exclude_duplicates`, one whose decoded pixels equal its own;
-        images with several labels take no part (Denner et al. 2024). `engine` is
-        pgvector (a statement per query), blocked (matrix products; the same hits) or auto, by the size of the work.
+        default, another image of its patient, nor, if asked, one of its study, or one whose decoded pixels equal its
+        own; images with several labels take no part (Denner et al. 2024). `engine` is pgvector (a statement per
+        query), blocked (matrix products; the same hits) or auto, by the size of the work.
+
+        Processes that call this at once with one `name` share the work. A run that was interrupted is gone on with by
+        the same call, or begun again if images or vectors have changed; until it is finished, nothing shows it.
         """
         from medcbir.retrieval import run
+        from medcbir.retrieval.image_sets import Exclusions
 
         with self._open() as connection:
             return run.retrieve(
                 connection,
+                self._another,
                 find_encoder(connection, encoder),
                 n=n,
                 queries=_as_filter(queries),
                 index=_as_filter(index),
-                exclude_same_patient=exclude_same_patient,
-                exclude_duplicates=exclude_duplicates,
+                exclusions=Exclusions(exclude_same_patient, exclude_same_study, exclude_duplicates),
                 engine=engine,
                 name=name,
                 cache_dir=self.settings.data_dir / "cache",
@@ -535,6 +553,65 @@ class Database:
 
         with self._open() as connection:
             return find_run(connection, name)
+
+    def runs(self) -> list[Run]:
+        """All finished runs, the newest first."""
+        from medcbir.retrieval.run import all_runs
+
+        with self._open() as connection:
+            return all_runs(connection)
+
+    def unfinished_runs(self) -> list[UnfinishedRun]:
+        """Runs that are being computed, were interrupted, or failed, the newest first."""
+        from medcbir.retrieval.sharing import unfinished_runs
+
+        with self._open() as connection:
+            return unfinished_runs(connection)
+
+    def drop_run(self, name: str) -> None:
+        """Remove a run with its hits, finished or not; an unfinished one without a name is meant by its number."""
+        from medcbir.retrieval.run import drop_run
+
+        with self._open() as connection:
+            drop_run(connection, name)
+
+    def build_index(self, encoder: str = DEFAULT, *, m: int = 16, ef_construction: int = 64) -> float:
+        """Make the encoder's approximate index, for SQL function `approximate_top_n` alone; the seconds it took."""
+        from medcbir.retrieval import hnsw
+
+        with self._open() as connection:
+            return hnsw.build(connection, find_encoder(connection, encoder), m=m, ef_construction=ef_construction)
+
+    def drop_index(self, encoder: str = DEFAULT) -> None:
+        """Remove the encoder's approximate index."""
+        from medcbir.retrieval import hnsw
+
+        with self._open() as connection:
+            hnsw.drop(connection, find_encoder(connection, encoder))
+
+    def index_recall(
+        self, encoder: str = DEFAULT, *, n: int = 10, queries: int = 100, ef_search: int = 100
+    ) -> "Recall":
+        """How much of the exact answer the approximate index finds, over stored images as queries."""
+        from medcbir.retrieval import hnsw
+
+        with self._open() as connection:
+            stored = find_encoder(connection, encoder)
+            return hnsw.recall(connection, stored, n=n, queries=queries, ef_search=ef_search)
+
+    def filters(self) -> dict[str, str]:
+        """The named filters (`Filter(named=...)`) with their SQL predicates."""
+        return dict(self.query("SELECT name, predicate FROM named_filter ORDER BY name"))
+
+    def add_filter(self, name: str, predicate: str) -> None:
+        """Define a named filter by an SQL expression on the columns of `image`; for an administrator of the schema."""
+        with self._open() as connection, filter_errors():
+            connection.execute("SELECT add_filter(%s, %s)", (name, predicate))
+
+    def drop_filter(self, name: str) -> None:
+        """Remove a named filter."""
+        with self._open() as connection, filter_errors():
+            connection.execute("SELECT drop_filter(%s)", (name,))
 
     def evaluate(
         self,
@@ -998,6 +1075,10 @@ class Database:
             )
         return spec, stored
 
+    def _another(self) -> Connection:
+        """One more connection, for what goes on beside."""
+        return open_database(self.conninfo, install="never")
+
     @contextmanager
     def _open(self, *, may_install: bool = False) -> Iterator[Connection]:
         """The connection, opened on first use; a server that goes away is told as a `DatabaseError`."""
@@ -1021,6 +1102,17 @@ def _several(given: Any) -> list[Any]:
 
 def _as_filter(chosen: "Split | Filter | None") -> Filter:
     return chosen if isinstance(chosen, Filter) else Filter(split=chosen)
+
+
+@contextmanager
+def filter_errors() -> Iterator[None]:
+    """What is wrong with a named filter, as an `InputError`."""
+    try:
+        yield
+    except (psycopg.ProgrammingError, psycopg.DataError) as error:
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise InputError(f"{error.diag.message_primary}: see `medcbir filters --help`") from None
 
 
 @contextmanager

@@ -95,6 +95,8 @@ class Filter:
     """Which images take part; None means no restriction. Values are compared exactly, as stored.
 
     `datasets` are those of a benchmark: a run, an ablation or a classification may go over several, a search not.
+    `finding` is that of any of the image's labels; `named` is a filter that an administrator has defined
+    (`medcbir filters`).
     """
 
     dataset: str | None = None
@@ -102,6 +104,8 @@ class Filter:
     modality: str | None = None
     region: str | None = None
     split: Split | None = None
+    finding: str | None = None
+    named: str | None = None
 
     @property
     def given(self) -> dict[str, Any]:
@@ -132,6 +136,8 @@ class Run:
     """One retrieval run: top N of every query among an index, under one snapshot of the database.
 
     `labelled_queries` counts the queries with exactly one label, which are those that an evaluation averages over.
+    `seconds` is the time that at least one process worked on it. `certificate` vouches for its hits, as
+    docs/retrieval.md says.
     """
 
     run_id: int
@@ -145,6 +151,41 @@ class Run:
     seconds: float
     exclude_same_patient: bool
     exclude_duplicates: bool
+    exclude_same_study: bool
+    certificate: Mapping[str, Any] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedRun:
+    """A run that is being computed, was interrupted, or failed: no view shows its hits, and no evaluation uses it.
+
+    `state` is 'running' (at least one process lives), 'interrupted' (the same command goes on with it) or 'failed'
+    (its answer contradicted pgvector; `failure` says how). `answered` counts the queries done so far.
+    """
+
+    run_id: int
+    name: str | None
+    encoder: str
+    n: int
+    engine: str
+    queries: int
+    index: int
+    answered: int
+    state: Literal["running", "interrupted", "failed"]
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many `images` pass a filter, and how many of them have a vector of an encoder and can be found."""
+
+    images: int
+    encoded: int
+
+    @property
+    def missing(self) -> int:
+        """Images that no search by this encoder can find."""
+        return self.images - self.encoded
 
 
 @dataclass(frozen=True, slots=True)

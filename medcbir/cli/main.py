@@ -29,6 +29,8 @@ _COMMANDS = {
     "encode": "medcbir.cli.encode:encode",
     "encoders": "medcbir.cli.encoders:group",
     "evaluate": "medcbir.cli.evaluate:evaluate",
+    "filters": "medcbir.cli.filters:group",
+    "index": "medcbir.cli.index:group",
     "ingest": "medcbir.cli.ingest:ingest",
     "map": "medcbir.cli.map:map_images",
     "receive": "medcbir.cli.receive:receive",

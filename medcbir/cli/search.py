@@ -53,7 +53,10 @@ class _InOrder(click.Command):
 @click.option("--region", metavar="NAME", help="Only images of this anatomical region.")
 @click.option("--dataset", metavar="NAME", help="Only images of this dataset.")
 @click.option("--split", type=SPLITS, help="Only images of this split.")
+@click.option("--finding", metavar="NAME", help="Only images with this finding.")
+@click.option("--filter", "named", metavar="NAME", help="Only images that pass this filter (`medcbir filters list`).")
 @click.option("--exclude-same-patient", is_flag=True, help="Leave out other images of the query's patient (with --id).")
+@click.option("--exclude-same-study", is_flag=True, help="Leave out other images of the query's study (with --id).")
 @click.option("--exclude-duplicates", is_flag=True, help="Leave out images whose decoded pixels equal the query's.")
 @device
 @output_format("table", "json", "csv")
@@ -73,7 +76,10 @@ def search(
     region: str | None,
     dataset: str | None,
     split: "Split | None",
+    finding: str | None,
+    named: str | None,
     exclude_same_patient: bool,
+    exclude_same_study: bool,
     exclude_duplicates: bool,
     device: "Device",
     output: str,
@@ -89,6 +95,7 @@ def search(
             raise click.UsageError(f"{len(kinds)} of --image and --text, but {len(weights)} of --weight: give each one")
         # images first, as Python takes them; sorting is stable, so each kind keeps its order
         weights = tuple(weight for _, weight in sorted(zip(kinds, weights, strict=True), key=lambda pair: pair[0]))
+    where = Filter(dataset=dataset, modality=modality, region=region, split=split, finding=finding, named=named)
     hits = db.search(
         image=images or None,
         text=texts or None,
@@ -96,8 +103,9 @@ def search(
         weights=weights or None,
         encoder=encoder,
         n=n,
-        where=Filter(dataset=dataset, modality=modality, region=region, split=split),
+        where=where,
         exclude_same_patient=exclude_same_patient,
+        exclude_same_study=exclude_same_study,
         exclude_duplicates=exclude_duplicates,
         device=device,
     )
@@ -109,8 +117,12 @@ def search(
         query["weights"] = list(weights)
     if save is not None:
         db.save_grid(save, hits, image=images[0] if images else None, image_id=image_id)
+    missing = db.searchable(encoder, where).missing
+    if missing:
+        click.echo(f"{missing} such images have no vector of {encoder} and cannot be found: `medcbir encode`", err=True)
     if output == "json":
-        render_json({"query": query, "encoder": encoder, "hits": [asdict(hit) for hit in hits]})
+        found = {"query": query, "encoder": encoder, "hits": [asdict(hit) for hit in hits], "without_vector": missing}
+        render_json(found)
         return
     columns = [
         "rank",

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from medcbir.errors import InputError, RunError
 from medcbir.evaluation.bootstrap import Ids, student_t
 from medcbir.retrieval.cache import cached_vectors
-from medcbir.retrieval.engine import ImageSet
+from medcbir.retrieval.image_sets import ImageSet
 from medcbir.retrieval.nested import nested_top_n
 from medcbir.store.columns import copy_columns
 from medcbir.store.connection import Connection
@@ -138,7 +138,7 @@ def _images(connection: Connection, encoder: StoredEncoder, where: Filter) -> Im
                 connection,
                 select,
                 asdict(where),
-                dict.fromkeys(("image_id", "patient_id", "label_id", "picture_id"), "bigint"),
+                dict.fromkeys(("image_id", "patient_id", "label_id", "picture_id", "study_id"), "bigint"),
             ).items()
         }
     )

@@ -50,6 +50,10 @@ class Bound:
         """
         return nth_best - self.rounding * np.abs(nth_best) - 2 * self.error
 
+    def excludes(self, scores: npt.NDArray[np.float32], similarities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Which pairs (m,) have a score and a similarity that the bound holds to be impossible."""
+        return np.abs(scores - similarities) > self.error + self.rounding * np.abs(scores.astype(np.float64))
+
 
 def gamma(terms: int, unit: float) -> float:
     """Relative error of a sum of `terms` products in any order: n u / (1 - n u) (Higham 2002, section 3.1)."""
@@ -62,11 +66,16 @@ def pgvector_error(dim: int) -> float:
     return 2 * relative / (1 - relative) + 2.0**-50 + dim * UNDERFLOW
 
 
-def score_bound(dim: int, queries: Spread, index: Spread, *, step: float, rounding: float) -> Bound:
-    """The bound of scores of `queries` with `index` whose products were summed with error `step` each (lemma 2)."""
+def score_bound(
+    dim: int, queries: Spread, index: Spread, *, step: float, rounding: float, smallest: float = 0.0
+) -> Bound:
+    """The bound of scores of `queries` with `index` whose products were summed with error `step` each (lemma 2).
+
+    `smallest` is what a stored score may lose besides its relative `rounding`.
+    """
     q_norm, x_norm = 1 + queries.norm, 1 + index.norm
     q_rounded, x_rounded = q_norm + queries.residual, x_norm + index.residual
     summed = gamma(dim, step) * q_rounded * x_rounded + dim * UNDERFLOW
     rounded = queries.residual * x_norm + q_rounded * index.residual
     scaled = q_norm * x_norm - 1
-    return Bound((summed + rounded + scaled + pgvector_error(dim)) * (1 + 2.0**-20), rounding)
+    return Bound((summed + rounded + scaled + smallest + pgvector_error(dim)) * (1 + 2.0**-20), rounding)

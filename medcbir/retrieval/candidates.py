@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medcbir.retrieval.engine import Ids, ImageSet
+from medcbir.retrieval.image_sets import Exclusions, Ids, ImageSet
 
 BELOW_ALL, ABOVE_ALL = -4.0, 4.0
 """Scores that no product of unit vectors reaches."""
@@ -67,16 +67,19 @@ def _score(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Who may not be retrieved: the query's own picture and, where asked for, its patient's, if that is known."""
+    """Who may not be retrieved: the query's own picture and, where asked for, its patient's or study's, if known."""
 
     queries: ImageSet
     index: ImageSet
-    same_patient: bool
+    exclusions: Exclusions
 
     def __call__(self, queries: npt.NDArray[np.integer], images: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         """Which pairs of positions are excluded; the arrays broadcast."""
         excluded: npt.NDArray[np.bool_] = self.queries.picture_ids[queries] == self.index.picture_ids[images]
-        if self.same_patient:
+        if self.exclusions.same_patient:
             patients = self.queries.patient_ids[queries]
             excluded |= (patients == self.index.patient_ids[images]) & (patients > 0)
+        if self.exclusions.same_study:
+            studies = self.queries.study_ids[queries]
+            excluded |= (studies == self.index.study_ids[images]) & (studies > 0)
         return excluded

@@ -14,7 +14,7 @@ from medcbir.errors import RunError
 from medcbir.retrieval.bound import FLOAT32, Bound, Spread, gamma, score_bound
 from medcbir.retrieval.cache import CachedVectors
 from medcbir.retrieval.candidates import BELOW_ALL, Candidates, Exclusion
-from medcbir.retrieval.engine import Ids, ImageSet
+from medcbir.retrieval.image_sets import Exclusions, Ids, ImageSet
 from medcbir.retrieval.rerank import distances
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
@@ -48,7 +48,8 @@ def nested_top_n(
         bounds.append(bound)
     pairs = Candidates.joined(parts)
     pairs = pairs.where(np.argsort(pairs.queries, kind="stable"))
-    measured = distances(connection, encoder, queries.image_ids[pairs.queries], index.image_ids[pairs.images])
+    query_ids, image_ids = queries.image_ids[pairs.queries], index.image_ids[pairs.images]
+    measured = distances(connection, encoder, query_ids, image_ids, stored=len(cached.image_ids))
     outside = int((np.abs(1 - measured - pairs.scores) > max(bound.error for bound in bounds)).sum())
     if outside:
         raise RunError(
@@ -78,7 +79,7 @@ def _sifted(
     exclude_same_patient: bool,
 ) -> tuple[Candidates, Bound]:
     """Pairs of the queries at positions `block` that may be hits up to some level, and the widest bound used."""
-    excluded = Exclusion(queries, index, exclude_same_patient)
+    excluded = Exclusion(queries, index, Exclusions(same_patient=exclude_same_patient))
     vectors = np.asarray(cached.vectors[cached.rows(queries.image_ids[block])])
     spread, seen = _spread(vectors), Spread()
     bound = Bound(0.0, 0.0)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import psycopg
 
 from medcbir.errors import InputError, VectorError
+from medcbir.retrieval.image_sets import check_filter
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
@@ -72,6 +73,7 @@ def near_vector(
     """
     check_n(n)
     check_vector(encoder, vector)
+    check_filter(connection, where)
     hits = None
     if warmth:
         hits = warmth.near_vector(connection, encoder, vector, n, where, exclude_pixels=exclude_pixels)
@@ -114,6 +116,7 @@ def near_image(
     where: Filter,
     *,
     exclude_same_patient: bool = False,
+    exclude_same_study: bool = False,
     exclude_duplicates: bool = False,
     warmth: "Warmth | None" = None,
 ) -> list[Hit]:
@@ -122,8 +125,13 @@ def near_image(
     From memory where `warmth` has the encoder there.
     """
     check_n(n)
+    check_filter(connection, where)
     possible = min(max(image_id, 0), _LARGEST_BIGINT)  # ids begin at 1, and none is ever that large
-    arguments = {"exclude_same_patient": exclude_same_patient, "exclude_duplicates": exclude_duplicates}
+    arguments = {
+        "exclude_same_patient": exclude_same_patient,
+        "exclude_same_study": exclude_same_study,
+        "exclude_duplicates": exclude_duplicates,
+    }
     if warmth:
         hits = warmth.near_image(connection, encoder, possible, n, where, **arguments)
         if hits is not None:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from psycopg import sql
 
-from medcbir.retrieval.blocked import Hardware
 from medcbir.retrieval.bound import ACCUMULATION, FLOAT32, Spread, score_bound
 from medcbir.retrieval.cache import cached_vectors, vectors_version
-from medcbir.retrieval.engine import Ids
+from medcbir.retrieval.hardware import Hardware, sums_as_assumed
+from medcbir.retrieval.image_sets import Ids
 from medcbir.retrieval.search import hit
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
@@ -27,6 +27,7 @@ from medcbir.types import Hit, Vectors
 
 _PROPOSED = 16_384  # images beyond which the SQL function is the better way
 _ROWS = 65_536  # vectors at a time when something is measured on all
+_TRIALS = 15  # of the product whose type is chosen
 _ADDED = 0.1  # share of vectors added since the load from which another load pays
 
 
@@ -43,7 +44,7 @@ class Part:
         scores = self.lowered @ lowered
         if scores.dtype == torch.bfloat16:  # by numpy: another parallel loop would cost more than it saves
             return (scores.view(torch.int16).numpy().astype(np.int32) << 16).view(np.float32)
-        return scores.numpy()
+        return scores.numpy().astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,14 @@ class WarmIndex:
         wanted = torch.from_numpy(vector)[None]
         lowered = self.hardware.lowered(wanted)
         spread = self.hardware.spread(wanted, lowered)
-        bound = score_bound(len(vector), spread, self.spread, step=ACCUMULATION, rounding=self.hardware.rounding)
+        bound = score_bound(
+            len(vector),
+            spread,
+            self.spread,
+            step=ACCUMULATION,
+            rounding=self.hardware.rounding,
+            smallest=self.hardware.smallest,
+        )
         scores = np.concatenate([part.scores(lowered[0]) for part in self.parts])
         floor = torch.from_numpy(bound.floor(_nth_best(scores, m))).to(self.hardware.dtype)
         kept = np.flatnonzero(scores >= float(floor))
@@ -148,32 +156,23 @@ def _nth_best(scores: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.float64
 def fastest(vectors: torch.Tensor) -> Hardware:
     """The type in which `vectors` (n, dim) float32 are multiplied with a vector in the least time here.
 
-    Reading them is most of the work, so bfloat16 is faster even on some processors that have no instructions for it.
+    Reading them is most of the work, so types of half the size are faster even on some processors that have no
+    instructions for them but those that convert.
     """
     choices = [Hardware("cpu", torch.float32)]
-    if sums_in_float32(torch.bfloat16):
-        choices.append(Hardware("cpu", torch.bfloat16))
-    seconds: dict[Hardware, float] = {}
-    for hardware in choices:
-        lowered = hardware.lowered(vectors)
-        vector = torch.ones(vectors.shape[1], dtype=hardware.dtype)
-        for _ in range(5):
+    for dtype in (torch.bfloat16, torch.float16):
+        low = Hardware("cpu", dtype)
+        if sums_as_assumed(low, vectors.shape[1], columns=1):
+            choices.append(low)
+    vector = torch.ones(vectors.shape[1])
+    operands = {hardware: (hardware.lowered(vectors), hardware.lowered(vector)) for hardware in choices}
+    seconds = dict.fromkeys(choices, float("inf"))
+    for _ in range(_TRIALS):  # in turn, since the machine may be busy with something else for a while
+        for hardware, (matrix, other) in operands.items():
             started = time.perf_counter()
-            lowered @ vector
-            took = time.perf_counter() - started
-            seconds[hardware] = min(took, seconds.get(hardware, took))
+            matrix @ other
+            seconds[hardware] = min(seconds[hardware], time.perf_counter() - started)
     return min(seconds, key=seconds.__getitem__)
-
-
-def sums_in_float32(dtype: torch.dtype) -> bool:
-    """Whether products of a matrix of this type with a vector are summed as the bound assumes, on this machine.
-
-    Each row cancels all but the last bits of its products, which a product or a sum in the type itself would lose.
-    """
-    terms, step = 512, 2.0**-7
-    row = torch.tensor([1 + step, -1 - 2 * step] * (terms // 2), dtype=dtype)
-    other = torch.tensor([1 + step, 1.0] * (terms // 2), dtype=dtype)
-    return bool((row.expand(64, terms).contiguous() @ other == terms // 2 * step**2).all())
 
 
 def hits_of(

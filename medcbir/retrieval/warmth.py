@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SLOW = 0.02  # seconds from which a search by SQL is worth replacing
 
 Query = tuple[npt.NDArray[np.float32], dict[str, object]]
-"""A vector (dim,), and what may not be found: `exclude_image`, `exclude_patient`, `exclude_pixels`, or None."""
+"""A vector (dim,), and what may not be found: `exclude_image`, `_patient`, `_study`, `_pixels`, or None."""
 
 
 class Warmth:
@@ -80,6 +80,7 @@ class Warmth:
         excluded: dict[str, object] = {
             "exclude_image": None,
             "exclude_patient": None,
+            "exclude_study": None,
             "exclude_pixels": exclude_pixels,
         }
         return self._near(connection, encoder, n, where, lambda: (vector, excluded))
@@ -93,22 +94,24 @@ class Warmth:
         where: Filter,
         *,
         exclude_same_patient: bool,
+        exclude_same_study: bool,
         exclude_duplicates: bool,
     ) -> list[Hit] | None:
         """What `search.near_image` answers; None where that has to."""
 
         def find() -> Query | None:
             statement = sql.SQL(
-                "SELECT b.v::real[], i.patient_id, i.pixel_sha256 FROM {} AS b "
+                "SELECT b.v::real[], i.patient_id, i.study_uid, i.pixel_sha256 FROM {} AS b "
                 "INNER JOIN image AS i ON i.image_id = b.image_id WHERE b.image_id = %s"
             ).format(partition(encoder.name))
             row = connection.execute(statement, (image_id,)).fetchone()
             if row is None:
                 return None
-            vector, patient, pixels = row
+            vector, patient, study, pixels = row
             return np.array(vector, np.float32), {
                 "exclude_image": image_id,
                 "exclude_patient": patient if exclude_same_patient else None,
+                "exclude_study": study if exclude_same_study else None,
                 "exclude_pixels": pixels if exclude_duplicates else None,
             }
 
@@ -137,7 +140,9 @@ class Warmth:
                 return None
             self._indexes[encoder.encoder_id] = now
             vector, excluded = found
-            most_pass = where == Filter() and excluded["exclude_patient"] is excluded["exclude_pixels"] is None
+            most_pass = where == Filter() and all(
+                excluded[name] is None for name in ("exclude_patient", "exclude_study", "exclude_pixels")
+            )
             return hits_of(connection, now, vector, n, asdict(where) | excluded, n + 1 if most_pass else 8 * n + 32)
 
     def _load_beside(self, encoder: StoredEncoder) -> None:

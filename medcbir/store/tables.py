@@ -198,7 +198,55 @@ run = Table(
     Column("certificate", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     _now("created_at"),
     Column("exclude_duplicates", Boolean, nullable=False, server_default=text("false")),
+    Column("exclude_same_study", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("n >= 1", name="n"),
+)
+
+unfinished_run = Table(
+    "unfinished_run",
+    metadata,
+    Column("run_id", Integer, primary_key=True, autoincrement=False, comment="that of the run it will be"),
+    Column("name", Text, unique=True),
+    Column("encoder_id", Integer, ForeignKey(encoder.c.encoder_id), nullable=False, index=True),
+    Column("n", Integer, nullable=False),
+    Column("engine", Text, nullable=False),
+    Column("query_filter", JSONB, nullable=False),
+    Column("index_filter", JSONB, nullable=False),
+    Column("exclude_same_patient", Boolean, nullable=False),
+    Column("exclude_same_study", Boolean, nullable=False),
+    Column("exclude_duplicates", Boolean, nullable=False),
+    Column("query_count", Integer, nullable=False),
+    Column("index_count", Integer, nullable=False),
+    Column(
+        "contents_sha256", LargeBinary, nullable=False, comment="of who takes part and the version of their vectors"
+    ),
+    Column("snapshots", ARRAY(Text), nullable=False, comment="exported by its processes; they end with them"),
+    Column(
+        "workers", ARRAY(Integer), nullable=False, comment="each alive while it holds the advisory lock of its number"
+    ),
+    Column(
+        "worked",
+        Double,
+        nullable=False,
+        server_default=text("0"),
+        comment="seconds before started_at that a process worked on it",
+    ),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("failure", Text, comment="how its answer contradicted pgvector"),
+)
+
+run_block = Table(
+    "run_block",
+    metadata,
+    Column("run_id", Integer, ForeignKey(unfinished_run.c.run_id, ondelete="CASCADE")),
+    Column("block", Integer),
+    Column("first_query", Integer, nullable=False),
+    Column("last_query", Integer, nullable=False, comment="the one after the last, by the order of image ids"),
+    Column("worker", Integer),
+    Column("answered_at", DateTime(timezone=True)),
+    Column("certificate", JSONB),
+    PrimaryKeyConstraint("run_id", "block"),
+    comment="queries of an unfinished run that one process answers at a time",
 )
 
 run_class = Table(

@@ -27,6 +27,7 @@ WHERE
     AND r.index_filter = %(index_filter)s
     AND r.exclude_same_patient = %(exclude_same_patient)s
     AND NOT r.exclude_duplicates
+    AND NOT r.exclude_same_study
     AND r.index_count = (SELECT count(*) FROM member AS m WHERE m.split = %(index)s)
     AND r.query_count = (SELECT count(*) FROM member AS m WHERE m.split = %(queries)s)
     AND NOT EXISTS (

@@ -28,8 +28,21 @@ chosen AS MATERIALIZED (
         AND (%(modality)s::text IS NULL OR i.modality = %(modality)s)
         AND (%(region)s::text IS NULL OR i.region = %(region)s)
         AND (%(split)s::text IS NULL OR i.split = %(split)s)
+        AND (
+            %(finding)s::text IS NULL
+            OR i.image_id IN (
+                SELECT l.image_id FROM image_label AS l
+                INNER JOIN label AS f ON f.label_id = l.label_id
+                WHERE f.finding = %(finding)s
+            )
+        )
+        AND (
+            %(named)s::text IS NULL
+            OR EXISTS (SELECT FROM filtered_image AS f WHERE f.filter = %(named)s AND f.image_id = i.image_id)
+        )
         AND (%(exclude_image)s::bigint IS NULL OR i.image_id <> %(exclude_image)s)
         AND (%(exclude_patient)s::bigint IS NULL OR i.patient_id IS DISTINCT FROM %(exclude_patient)s)
+        AND (%(exclude_study)s::text IS NULL OR i.study_uid IS DISTINCT FROM %(exclude_study)s)
         AND (%(exclude_pixels)s::bytea IS NULL OR i.pixel_sha256 IS DISTINCT FROM %(exclude_pixels)s)
     ORDER BY c.place
     LIMIT %(n)s

@@ -20,7 +20,10 @@ FROM
         modality => %(modality)s,
         region => %(region)s,
         split => %(split)s,
+        finding => %(finding)s,
+        named_filter => %(named)s,
         exclude_same_patient => %(exclude_same_patient)s,
+        exclude_same_study => %(exclude_same_study)s,
         exclude_duplicates => %(exclude_duplicates)s
     ) AS t
 INNER JOIN image_vectors AS v ON v.image_id = t.image_id

@@ -20,6 +20,8 @@ FROM
         modality => %(modality)s,
         region => %(region)s,
         split => %(split)s,
+        finding => %(finding)s,
+        named_filter => %(named)s,
         exclude_pixels => %(exclude_pixels)s
     ) AS t
 INNER JOIN image_vectors AS v ON v.image_id = t.image_id

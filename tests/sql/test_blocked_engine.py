@@ -10,9 +10,9 @@ from vector_sets import QUERIES, SETS, SIZE, Rows, clustered, duplicated, fill, 
 
 import medcbir
 from medcbir.errors import RunError
-from medcbir.retrieval import blocked, cache
-from medcbir.retrieval.blocked import Hardware
+from medcbir.retrieval import blocked, cache, engine, sieve
 from medcbir.retrieval.engine import choose
+from medcbir.retrieval.hardware import Hardware
 from medcbir.store.connection import Connection, open_database
 from medcbir.store.encoders import StoredEncoder
 from medcbir.types import Filter, Run
@@ -21,8 +21,8 @@ from medcbir.types import Filter, Run
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes at which a thousand images take several blocks and batches, and some queries are crowded."""
+    monkeypatch.setattr(engine, "BLOCKS", {"pgvector": 32, "blocked": 40})
     for name, size in {
-        "_QUERIES": 40,
         "_QUERY_BLOCK": 24,
         "_INDEX_BLOCK": 160,
         "_FIRST_BLOCK": 50,
@@ -30,7 +30,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         "_CROWDED": 300,
         "_PRODUCTS": 20_000,
     }.items():
-        monkeypatch.setattr(blocked, name, size)
+        monkeypatch.setattr(sieve, name, size)
 
 
 @pytest.fixture(params=[torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
@@ -60,12 +60,12 @@ def check(
 ) -> dict[str, float]:
     """Both engines on the same images; the certificate of the blocked one."""
     by_engine = {
-        engine: db.retrieve(
-            encoder="e", n=n, queries=queries, index=index, engine=engine, exclude_same_patient=exclude_same_patient
+        name: db.retrieve(
+            encoder="e", n=n, queries=queries, index=index, engine=name, exclude_same_patient=exclude_same_patient
         )
-        for engine in ("pgvector", "blocked")
+        for name in ("pgvector", "blocked")
     }
-    expected, found = (answers(db, by_engine[engine]) for engine in ("pgvector", "blocked"))
+    expected, found = (answers(db, by_engine[name]) for name in ("pgvector", "blocked"))
     assert len(expected) == by_engine["blocked"].queries
     assert found == expected
     return certificate(db, by_engine["blocked"])

@@ -169,3 +169,26 @@ def test_every_sql_file_says_what_it_is_and_is_named_after_its_object() -> None:
             name = file.stem.rpartition("_v")[0]
             assert text.startswith(f"-- {name}: "), file
             assert f"CREATE {file.parent.name[:-1].upper()} {name}" in text, file
+
+
+def test_a_large_scan_is_shared_between_workers(connection: Connection) -> None:
+    """The plan inside top_n, as the server logs it: with and without a filter, it scans and sorts in parallel."""
+    _fill(connection, 6000, e=512)
+    connection.execute("ANALYZE embedding_e; ANALYZE image")
+    connection.execute(
+        "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on; "
+        "SET auto_explain.log_analyze = on; SET client_min_messages = log"
+    )
+    plans: list[str] = []
+    connection.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+    for call in (
+        "top_n((SELECT v FROM embedding_e LIMIT 1), 'e', 10)",
+        "top_n((SELECT v FROM embedding_e LIMIT 1), 'e', 10, modality => 'CT')",
+        "similar_to(7, 'e', 10, exclude_same_patient => true)",
+    ):
+        plans.clear()
+        connection.execute(f"SELECT * FROM {call}")
+        (scan,) = (plan for plan in plans if "FROM embedding_e AS e" in plan)
+        assert "Parallel Seq Scan on embedding_e" in scan
+        assert "Workers Launched: " in scan
+        assert "Workers Launched: 0" not in scan

@@ -11,13 +11,12 @@ from vector_sets import SETS, SIZE, Rows, clustered, duplicated, fill, random
 import medcbir
 from medcbir.errors import InputError, VectorError
 from medcbir.retrieval import warm_index
-from medcbir.retrieval.blocked import Hardware
-from medcbir.retrieval.warm_index import sums_in_float32
+from medcbir.retrieval.hardware import Hardware
 from medcbir.retrieval.warmth import Warmth
 from medcbir.types import Filter
 
 
-@pytest.fixture(params=[torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
+@pytest.fixture(params=[torch.bfloat16, torch.float16, torch.float32], ids=["bfloat16", "float16", "float32"])
 def hardware(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_index, "fastest", lambda vectors: Hardware("cpu", request.param))
 
@@ -179,13 +178,3 @@ def test_the_log_of_changes_stays_short(db: medcbir.Database, tmp_path: Path) ->
     db.query("DELETE FROM embedding_e WHERE image_id = 1 RETURNING 1")
     db.warm("e")
     assert db.query("SELECT count(*) FILTER (WHERE additive), count(*) FROM vector_change") == [(1000, 1001)]
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_a_type_that_sums_in_itself_would_be_found_out(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sums_in_float32(torch.float32)
-    if dtype == torch.bfloat16:
-        monkeypatch.setattr(
-            torch.Tensor, "__matmul__", lambda matrix, vector: (matrix * vector).sum(dim=-1, dtype=dtype), raising=True
-        )
-        assert not sums_in_float32(dtype)

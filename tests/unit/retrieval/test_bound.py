@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medcbir.retrieval.blocked import Hardware, at_least
 from medcbir.retrieval.bound import ACCUMULATION, FLOAT32, Bound, Spread, gamma, pgvector_error, score_bound
+from medcbir.retrieval.hardware import Hardware, at_least, sums_as_assumed
 from medcbir.store.vectors import unit
 from medcbir.types import Vectors
 
-BOTH = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+EACH_TYPE = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 
 
 def cosine(queries: Vectors, index: Vectors) -> npt.NDArray[np.float64]:
@@ -44,7 +44,10 @@ def bound_of(queries: Vectors, index: Vectors, dtype: torch.dtype) -> tuple[Boun
         hardware.spread(x, low_x),
         step=ACCUMULATION,
         rounding=hardware.rounding,
+        smallest=hardware.smallest,
     )
+    if dtype == torch.float16:  # the products of a matrix with one vector, which alone are used
+        return bound, torch.stack([low_x @ row for row in low_q])
     return bound, low_q @ low_x.T
 
 
@@ -63,7 +66,7 @@ def aligned(dim: int, *, up: bool) -> Vectors:
     return vector / np.float32(2 ** round(np.log2(np.sqrt(dim))))
 
 
-@BOTH
+@EACH_TYPE
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -89,7 +92,7 @@ def test_scores_stay_within_the_bound(dtype: torch.dtype, seed: int, dim: int, s
     check(stored[:8], stored[8:], dtype)
 
 
-@BOTH
+@EACH_TYPE
 @pytest.mark.parametrize("dim", [4, 64, 256, 1024, 4096])
 def test_errors_that_all_point_one_way_stay_within_the_bound(dtype: torch.dtype, dim: int) -> None:
     """Norms up to 1.4 as well: what the norms are not is part of the bound."""
@@ -172,3 +175,90 @@ def test_nothing_in_the_top_n_is_below_the_floor(similarities: list[float], seed
 
 def test_a_set_is_as_wide_as_its_widest_part() -> None:
     assert Spread(0.1, 0.4) | Spread(0.2, 0.3) == Spread(0.2, 0.4)
+
+
+def aligned_sum(products: npt.NDArray[np.float64], group: int) -> float:
+    """A sum as matrix units make it: groups of products are aligned to the largest addend and cut off at 24 bits."""
+    total = 0.0
+    for start in range(0, len(products), group):
+        addends = np.append(products[start : start + group], total)
+        unit_in_the_last_place = 2.0 ** (np.floor(np.log2(max(np.abs(addends).max(), 1e-300))) - 23)
+        total = float((np.trunc(addends / unit_in_the_last_place) * unit_in_the_last_place).sum())
+        total = float(np.trunc(total / unit_in_the_last_place) * unit_in_the_last_place)
+    return total
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    dim=st.sampled_from([16, 129, 512]),
+    group=st.sampled_from([2, 4, 8, 16, 32]),
+    shape=st.sampled_from(["normal", "cancelling", "outlier first", "outlier last"]),
+)
+def test_sums_that_are_cut_off_in_groups_stay_within_the_bound(seed: int, dim: int, group: int, shape: str) -> None:
+    """The error of such a step is relative to its largest addend, not to its result."""
+    rng = np.random.default_rng(seed)
+    left, right = (torch.from_numpy(rng.normal(size=dim)).bfloat16().double().numpy() for _ in range(2))
+    products = left * right
+    if shape == "cancelling":
+        products[1::2] = -products[: 2 * (dim // 2) : 2] * (1 + 2.0**-15)
+    elif shape != "normal":
+        products[0 if shape == "outlier first" else -1] = 1e4
+    error = abs(aligned_sum(products, group) - products.sum())
+    assert error <= gamma(dim, ACCUMULATION) * np.abs(products).sum()
+
+
+@given(
+    start=st.floats(-1.25, 1.25, width=32),
+    steps=st.integers(-3, 3),
+    nudge=st.sampled_from([0.0, 2.0**-60, -(2.0**-60), 2.0**-40, -(2.0**-40)]),
+)
+def test_a_floor_that_is_rounded_twice_drops_no_score(start: float, steps: int, nudge: float) -> None:
+    """From float64 through float32 to bfloat16 is not one rounding, beside the middle of two bfloat16.
+
+    No float32 sum that reaches the floor may be stored as a score below it.
+    """
+    low = torch.tensor([start]).bfloat16()
+    high = torch.tensor([low.view(torch.int16).item() + 1], dtype=torch.int16).view(torch.bfloat16)
+    middle = (low.double().item() + high.double().item()) / 2
+    floor = middle * (1 + nudge)
+    stored_floor = torch.tensor([floor], dtype=torch.float64).to(torch.bfloat16)
+    total = np.float32(floor)
+    for _ in range(abs(steps)):
+        total = np.nextafter(total, np.float32(np.sign(steps) * 9))
+    if float(total) >= floor:
+        assert (torch.tensor([total]).bfloat16() >= stored_floor).all()
+
+
+@pytest.mark.parametrize("columns", [1, 64])
+@pytest.mark.parametrize("dim", [1, 7, 512, 2048])
+def test_this_machine_sums_as_assumed(dim: int, columns: int) -> None:
+    assert sums_as_assumed(Hardware("cpu", torch.float32), dim, columns=columns)
+    assert sums_as_assumed(Hardware("cpu", torch.bfloat16), dim, columns=columns)
+    assert columns > 1 or sums_as_assumed(Hardware("cpu", torch.float16), dim, columns=1)
+
+
+@pytest.mark.parametrize("columns", [1, 64])
+@pytest.mark.parametrize("fault", ["sums in the type itself", "results cut off", "results one per cent off"])
+def test_a_machine_that_sums_otherwise_is_found_out(columns: int, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        columns = right.reshape(right.shape[0], -1)
+        if fault == "sums in the type itself":
+            total = torch.zeros(left.shape[0], columns.shape[1], dtype=torch.bfloat16)
+            for i in range(left.shape[1]):
+                total = (total.float() + left[:, i : i + 1].float() * columns[i : i + 1].float()).bfloat16()
+        elif fault == "results cut off":
+            exact = torch.einsum("ik,kj->ij", left.float(), columns.float())
+            total = (exact.view(torch.int32) & -0x20000).view(torch.float32).bfloat16()
+        else:
+            total = torch.einsum("ik,kj->ij", left.float(), columns.float() * 0.99).bfloat16()
+        return total if right.ndim == 2 else total[:, 0]
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", product, raising=True)
+    assert not sums_as_assumed(Hardware("cpu", torch.bfloat16), 512, columns=columns)
+
+
+def test_scores_outside_of_the_bound_are_told() -> None:
+    bound = Bound(0.01, 2.0**-8)
+    scores = np.array([0.5, 0.5, 0.5, -0.5], np.float32)
+    assert bound.excludes(scores, np.array([0.51, 0.5119, 0.512, -0.4879])).tolist() == [False, False, True, True]
