@@ -1,14 +1,14 @@
 """Runs that several processes share and go on with; named filters; neighbours with their metadata; approximate search.
 
-Revision: 0009, after 0008.
+Revision: 0010, after 0009.
 """
 
 from alembic import op
 
 from medcbir.store.schema import drop, install, use_schema
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
