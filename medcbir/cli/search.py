@@ -117,9 +117,13 @@ def search(
         query["weights"] = list(weights)
     if save is not None:
         db.save_grid(save, hits, image=images[0] if images else None, image_id=image_id)
-    missing = db.searchable(encoder, where).missing
+    covered = db.searchable(encoder, where)
+    missing = covered.missing
     if missing:
-        click.echo(f"{missing} such images have no vector of {encoder} and cannot be found: `medcbir encode`", err=True)
+        click.echo(
+            f"{missing} of {covered.images} images have no vector of {encoder} and cannot be found: `medcbir encode`",
+            err=True,
+        )
     if output == "json":
         found = {"query": query, "encoder": encoder, "hits": [asdict(hit) for hit in hits], "without_vector": missing}
         render_json(found)

@@ -64,7 +64,7 @@ def test_a_closed_pipe_ends_a_command_quietly(filled: str) -> None:
         env=os.environ | {"DATABASE_URL": filled},
     )
     assert done.stdout.startswith("rank,")
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if "have no vector" not in line] == []
 
 
 def test_every_command_has_help(run_medcbir: Callable[..., CompletedProcess[str]]) -> None:
