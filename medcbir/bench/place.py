@@ -7,8 +7,9 @@ from pathlib import Path
 from medcbir.api import Database, connect
 from medcbir.bench.suites import SuiteName
 from medcbir.config import load_settings
+from medcbir.store.embedded import EmbeddedServer
 
-_OWN: tuple[SuiteName, ...] = ("smoke", "scale")
+_OWN: tuple[SuiteName, ...] = ("smoke", "speed", "scale")
 
 
 @contextmanager
@@ -26,3 +27,16 @@ def open_for(
         finally:
             if own:
                 db.stop()
+
+
+@contextmanager
+def own_database(out: Path) -> Iterator[Database]:
+    """The one in `out`, whatever the environment names."""
+    data_dir = out.resolve() / "database"
+    with connect(EmbeddedServer(data_dir).start(), data_dir) as db:
+        try:
+            db.upgrade()
+            yield db
+        finally:
+            db.close()
+            EmbeddedServer(data_dir).stop()

@@ -15,6 +15,7 @@ from medcbir.bench.scale import ENCODER as SYNTHETIC
 from medcbir.bench.scale import scale_steps, truth_step
 from medcbir.bench.smoke import DATASET as SMOKE
 from medcbir.bench.smoke import PIXELS, smoke_steps
+from medcbir.bench.speed import speed_steps
 from medcbir.bench.steps import Outcome, Runner, Step
 from medcbir.bench.suites import SUITES, SuiteName
 from medcbir.bench.synthetic import DATASETS, SMALLEST_SCALE, Collection
@@ -30,6 +31,11 @@ class Benchmark:
     suite: SuiteName
     outcomes: tuple[Outcome, ...]
     out: Path
+
+    @property
+    def report(self) -> Path:
+        """What to read: the report, or the folder of the speed studies where there is nothing else."""
+        return self.out / ("speed" if self.suite == "speed" else "report.html")
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -87,7 +93,7 @@ def _paper(bench: Bench, encoders: tuple[str, ...], runner: Callable[[], Runner]
     for encoder, encode in chosen_encoders(bench, encoders).items():
         making = encoding_steps(bench, encoder) if encode else []
         steps += [*making, *steps_of(bench, encoder, runner, tuple(step.name for step in making))]
-    return [*steps, reporting_step(bench, runner)]
+    return [*steps, *speed_steps(bench, quick=True), reporting_step(bench, runner)]
 
 
 def _smoke(bench: Bench, encoders: tuple[str, ...], runner: Callable[[], Runner]) -> list[Step]:
@@ -103,6 +109,7 @@ def _smoke(bench: Bench, encoders: tuple[str, ...], runner: Callable[[], Runner]
         *steps_of(bench, DEFAULT, runner, tuple(step.name for step in making)),
         pixels,
         *steps_of(bench, PIXELS, runner, (pixels.name,)),
+        *speed_steps(bench, quick=True),
         reporting_step(bench, runner),
     ]
 
@@ -129,8 +136,15 @@ def _scale(bench: Bench, encoders: tuple[str, ...], runner: Callable[[], Runner]
     ]
 
 
+def _speed(bench: Bench, encoders: tuple[str, ...], _: Callable[[], Runner]) -> list[Step]:
+    if encoders or bench.datasets:
+        raise InputError("suite speed has images and vectors of its own: leave out --encoder and --dataset")
+    return speed_steps(bench, quick=False)
+
+
 _STEPS: dict[SuiteName, Callable[[Bench, tuple[str, ...], Callable[[], Runner]], list[Step]]] = {
     "paper": _paper,
     "smoke": _smoke,
+    "speed": _speed,
     "scale": _scale,
 }

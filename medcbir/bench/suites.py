@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-SuiteName = Literal["paper", "smoke", "scale"]
+SuiteName = Literal["paper", "smoke", "speed", "scale"]
 
 COVID = "covid"
 """The dataset of Table 3, which stands apart from the combined one."""
@@ -36,6 +36,7 @@ SUITES: dict[SuiteName, Suite] = {
             sizes=(1,),
             larger_than=0,
         ),
+        Suite("speed", "how fast encoding is, beside its model alone"),
         Suite("scale", "all steps at the paper's size, on synthetic vectors whose truth is known"),
     )
 }

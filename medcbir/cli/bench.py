@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--suite",
-    type=click.Choice(["paper", "smoke", "scale"]),
+    type=click.Choice(["paper", "smoke", "speed", "scale"]),
     default="paper",
     show_default=True,
     help="What to do: see above.",
@@ -69,6 +69,7 @@ def bench(
     \b
     paper   the catalogued images, every encoder that has weights or vectors
     smoke   minutes: the few real images that installed packages bring
+    speed   how fast encoding is, beside its model alone
     scale   the paper's size, on synthetic vectors whose truth is known
 
     Steps that are done are not done again while what they depend on stays the same, so the same command goes on after
@@ -104,7 +105,7 @@ def bench(
         left = sum(each.seconds or 0.0 for each in done.outcomes if each.status == "to do")
         click.echo(f"to do: about {left / 60:.0f} minutes on two cores")
         return 0
-    click.echo(f"report: {out / 'report.html'}")
+    click.echo(f"report: {done.report}")
     return 1 if done.failed else 0
 
 

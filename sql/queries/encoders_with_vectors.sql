@@ -1,4 +1,4 @@
--- Encoders that any image of these datasets has a vector of.
+-- Encoders with a vector of any image of these datasets.
 SELECT
     e.name,
     e.imported
