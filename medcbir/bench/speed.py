@@ -24,9 +24,10 @@ _COLUMNS = ("work", "way", "per second", "s, median", "s, from", "s, to", "round
 
 
 def speed_steps(bench: Bench, *, quick: bool) -> list[Step]:
-    """The step `encoding-speed`; `quick` for small sizes."""
+    """The steps `encoding-speed` and `retrieval-speed`; `quick` for small sizes."""
     return [
         _speed_step(bench, "encoding-speed", _encoding, quick),
+        _speed_step(bench, "retrieval-speed", _retrieval, quick),
     ]
 
 
@@ -34,6 +35,12 @@ def _encoding(db: Database, out: Path, quick: bool, progress: Progress) -> list[
     from medcbir.bench.encoding import encoding_study
 
     return [encoding_study(db, out, quick=quick, progress=progress)]
+
+
+def _retrieval(db: Database, out: Path, quick: bool, progress: Progress) -> list[Study]:
+    from medcbir.bench.retrieval import retrieval_studies
+
+    return retrieval_studies(db, out, quick=quick, progress=progress)
 
 
 def _speed_step(

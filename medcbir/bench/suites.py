@@ -36,7 +36,7 @@ SUITES: dict[SuiteName, Suite] = {
             sizes=(1,),
             larger_than=0,
         ),
-        Suite("speed", "how fast encoding is, beside its model alone"),
+        Suite("speed", "how fast encoding and retrieval are, beside other ways"),
         Suite("scale", "all steps at the paper's size, on synthetic vectors whose truth is known"),
     )
 }

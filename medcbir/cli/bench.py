@@ -69,7 +69,7 @@ def bench(
     \b
     paper   the catalogued images, every encoder that has weights or vectors
     smoke   minutes: the few real images that installed packages bring
-    speed   how fast encoding is, beside its model alone
+    speed   how fast encoding and retrieval are, beside other ways
     scale   the paper's size, on synthetic vectors whose truth is known
 
     Steps that are done are not done again while what they depend on stays the same, so the same command goes on after

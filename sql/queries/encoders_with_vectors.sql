@@ -1,4 +1,4 @@
--- Encoders with a vector of any image of these datasets.
+-- Encoders with vectors of images of these datasets.
 SELECT
     e.name,
     e.imported
