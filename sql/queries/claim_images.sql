@@ -1,6 +1,7 @@
 -- The next images that lack a vector of the encoder and that no living worker has, claimed for this worker.
 -- SKIP LOCKED keeps workers that claim at the same moment from waiting for each other; the primary key of encode_claim
 -- decides where one looked before the other had committed. The claim ends with the transaction that writes the vector.
+-- What is encoded up to `after` is named in each condition, so that a plan that merges does not read it again.
 WITH todo AS (
     SELECT i.image_id
     FROM image AS i
@@ -12,10 +13,12 @@ WITH todo AS (
             OR i.dataset_id = (SELECT d.dataset_id FROM dataset AS d WHERE d.name = %(dataset)s)
         )
         AND NOT EXISTS (
-            SELECT FROM embedding AS b WHERE b.encoder_id = %(encoder_id)s AND b.image_id = i.image_id
+            SELECT FROM embedding AS b
+            WHERE b.encoder_id = %(encoder_id)s AND b.image_id > %(after)s AND b.image_id = i.image_id
         )
         AND NOT EXISTS (
-            SELECT FROM encode_claim AS c WHERE c.encoder_id = %(encoder_id)s AND c.image_id = i.image_id
+            SELECT FROM encode_claim AS c
+            WHERE c.encoder_id = %(encoder_id)s AND c.image_id > %(after)s AND c.image_id = i.image_id
         )
         AND NOT EXISTS (
             SELECT
