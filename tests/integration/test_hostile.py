@@ -163,9 +163,10 @@ def test_many_small_files_in_one_folder_are_listed_without_opening_one(tmp_path:
 
     for number in range(3_000):
         (tmp_path / f"{number}.dcm").touch()
+    source = find_source(tmp_path)
     tracemalloc.start()
     try:
-        found = sum(1 for _ in find_source(tmp_path).records(tmp_path, Options()))
+        found = sum(1 for _ in source.records(tmp_path, Options()))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
