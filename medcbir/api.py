@@ -733,9 +733,9 @@ class Database:
             )
 
     def seen(self, encoder: str) -> tuple[str, ...] | None:
-        """Which of the benchmark's datasets a stored encoder was trained on; None where that is not known."""
+        """Which of the benchmark's datasets the encoder of a run was trained on; None where that is not known."""
         with self._open() as connection:
-            stored = find_encoder(connection, encoder)
+            stored = find_encoder(connection, encoder, retired=True)
         spec = self._spec_of_stored(stored)
         return None if spec is None or stored.imported else spec.seen
 

@@ -57,6 +57,21 @@ def measure(case: str, ways: list[Way], rounds: int, items: int) -> list[Measure
     ]
 
 
+_TELLING_ITS_PEAK = """
+import os, sys
+from medcbir.bench.memory import peak_memory
+from medcbir.cli import main
+told = os.fdopen(int(sys.argv.pop(1)), "w")
+with peak_memory() as peak:
+    try:
+        main()
+    finally:
+        told.write(str(peak() or ""))
+        told.close()
+"""
+"""The command, and its peak of memory by itself: what wait4 tells includes the peak of the process that started it."""
+
+
 def by_command(
     database: Database, case: str, items: int, *arguments: str, baseline: float | None = None
 ) -> tuple[Measurement, Mapping[str, Any]]:
@@ -64,17 +79,21 @@ def by_command(
 
     Its peak memory is that of the whole process. `baseline` is another way's time in seconds.
     """
-    command = [sys.executable, "-c", "from medcbir.cli import main; main()", *arguments, "--format", "json"]
     place = {"DATABASE_URL": database.conninfo, "MEDCBIR_DATA_DIR": str(database.settings.data_dir)}
+    reading, writing = os.pipe()
+    command = [sys.executable, "-c", _TELLING_ITS_PEAK, str(writing), *arguments, "--format", "json"]
     started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | place) as process:
-        assert process.stdout is not None  # noqa: S101
-        answer = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    with os.fdopen(reading) as told:
+        try:
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, text=True, env=os.environ | place, pass_fds=[writing], check=False
+            )
+        finally:
+            os.close(writing)
+        peak = told.read()
     seconds = time.perf_counter() - started
-    if process.returncode:
-        raise RunError(f"`medcbir {' '.join(arguments)}` ended with code {process.returncode}")
+    if done.returncode:
+        raise RunError(f"`medcbir {' '.join(arguments)}` ended with code {done.returncode}")
     measurement = Measurement(
         case=case,
         way=f"medcbir {arguments[0]}, first run",
@@ -85,8 +104,8 @@ def by_command(
         items=items,
         unit="queries",
         ratio=None if baseline is None else baseline / seconds,
-        peak_mib=usage.ru_maxrss / 1024,
+        peak_mib=float(peak) if peak else None,
         note="the command from start to end, its copy of the vectors to be made",
     )
-    found: Mapping[str, Any] = json.loads(answer)
+    found: Mapping[str, Any] = json.loads(done.stdout)
     return measurement, found

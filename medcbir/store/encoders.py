@@ -27,10 +27,10 @@ class StoredEncoder:
 _COLUMNS = "encoder_id, name, dim, recipe_sha256, imported"
 
 
-def _row(connection: Connection, condition: str, value: object) -> StoredEncoder | None:
+def _row(connection: Connection, condition: str, value: object, *, retired: bool = False) -> StoredEncoder | None:
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM encoder WHERE {condition} = %s AND retired_at IS NULL",  # noqa: S608
-        (value,),
+        f"SELECT {_COLUMNS} FROM encoder WHERE {condition} = %s AND (%s OR retired_at IS NULL)",  # noqa: S608
+        (value, retired),
     ).fetchone()
     return None if row is None else StoredEncoder(*row)
 
@@ -46,9 +46,9 @@ def encoder_of_recipe(connection: Connection, recipe_sha256: bytes) -> StoredEnc
     return _row(connection, "recipe_sha256", recipe_sha256)
 
 
-def find_encoder(connection: Connection, name: str) -> StoredEncoder:
-    """The encoder of this name; `EncoderError` lists those that there are."""
-    found = _row(connection, "name", name)
+def find_encoder(connection: Connection, name: str, *, retired: bool = False) -> StoredEncoder:
+    """The encoder of this name, with `retired` also one whose runs alone are left; `EncoderError` lists those there."""
+    found = _row(connection, "name", name, retired=retired)
     if found is None:
         names = encoder_names(connection)
         have = f"it has {', '.join(names)}" if names else "it has none yet"
