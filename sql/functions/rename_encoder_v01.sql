@@ -1,5 +1,5 @@
--- rename_encoder: gives an encoder another name; its partition, that one's constraints and its column of image_vectors
--- go along.
+-- rename_encoder: gives an encoder another name; its partition, that one's constraints, its approximate index if it has
+-- one, and its column of image_vectors go along.
 CREATE FUNCTION rename_encoder(old_name text, new_name text) RETURNS void
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -17,6 +17,8 @@ BEGIN
         EXECUTE format('ALTER TABLE %I RENAME CONSTRAINT %I TO %I', 'embedding_' || new_name,
             'embedding_' || old_name || ending, 'embedding_' || new_name || ending);
     END LOOP;
+    EXECUTE format('ALTER INDEX IF EXISTS %I RENAME TO %I', 'embedding_' || old_name || '_hnsw',
+        'embedding_' || new_name || '_hnsw');
     PERFORM refresh_image_vectors();
 END
 $$;

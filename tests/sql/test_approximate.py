@@ -35,6 +35,15 @@ def test_recall_is_that_of_the_two_functions(filled: medcbir.Database) -> None:
     assert filled.index_recall("e", n=5, queries=30, ef_search=1000).recall > found.recall
 
 
+def test_the_index_goes_with_its_encoder_to_another_name(filled: medcbir.Database) -> None:
+    filled.build_index("e")
+    near = "SELECT * FROM approximate_top_n((SELECT v FROM {} WHERE image_id = 70), %(name)s, 5, 1000)"
+    before = filled.query(near.format("embedding_e"), {"name": "e"})
+    filled.query("SELECT rename_encoder('e', 'renamed')")
+    assert filled.query(near.format("embedding_renamed"), {"name": "renamed"}) == before
+    filled.drop_index("renamed")
+
+
 def test_nothing_exact_reads_the_index(filled: medcbir.Database) -> None:
     """Even where the planner is pressed to: exact functions, a run, and a user's ORDER BY on image_vectors."""
     statements = (
