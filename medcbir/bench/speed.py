@@ -33,8 +33,10 @@ def speed_steps(bench: Bench, *, quick: bool) -> list[Step]:
 
 def _encoding(db: Database, out: Path, quick: bool, progress: Progress) -> list[Study]:
     from medcbir.bench.encoding import encoding_study
+    from medcbir.bench.scratch import scratch
 
-    return [encoding_study(db, out, quick=quick, progress=progress)]
+    with scratch(db, out) as own:  # what comes and goes in a catalogue makes copies of its vectors out of date
+        return [encoding_study(own, out, quick=quick, progress=progress)]
 
 
 def _retrieval(db: Database, out: Path, quick: bool, progress: Progress) -> list[Study]:
