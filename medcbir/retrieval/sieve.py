@@ -20,7 +20,7 @@ from medcbir.retrieval.hardware import Hardware, at_least
 from medcbir.retrieval.image_sets import Ids
 
 _QUERY_BLOCK, _INDEX_BLOCK, _FIRST_BLOCK = 1024, 4096, 2048
-_PENDING = 1 << 23  # pairs kept before thresholds are tightened
+_PENDING = 1 << 21  # pairs kept before thresholds are tightened
 _CROWDED = 4096  # pairs (or 8 N) from which a query is cheaper, and safer for memory, by its own statement
 _PRODUCTS = 1 << 22  # float32 products at a time, when pairs are scored again
 
@@ -54,6 +54,8 @@ class Sieve:
     n: int
     hardware: Hardware
     stopped: Event = field(default_factory=Event)
+    spreads: dict[int, Spread] = field(default_factory=dict)
+    """Of the blocks of the index, which are the same for every batch, once they were measured."""
 
     def sift(self, batch: range) -> Sifted:
         """The pairs of a batch of queries that may be hits."""
@@ -70,7 +72,9 @@ class Sieve:
                 raise CancelledError
             block = self.vectors[torch.from_numpy(self.index_rows[images])]
             lowered_block = self.hardware.lowered(block)
-            index_spread |= self.hardware.spread(block, lowered_block)
+            if number not in self.spreads:
+                self.spreads[number] = self.hardware.spread(block, lowered_block)
+            index_spread |= self.spreads[number]
             bound = self._bound(query_spread, index_spread)
             for first in range(0, stop - start, _QUERY_BLOCK):
                 rows = np.arange(first, min(first + _QUERY_BLOCK, stop - start))
