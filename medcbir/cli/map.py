@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "--perplexity",
     type=float,
     metavar="P",
-    help="Of t-SNE.  [default: 30; above 200,000 images the 15 nearest weigh alike]",
+    help="Of t-SNE.  [default: 30]",
 )
 @click.option("--name", metavar="NAME", help="What to call it.  [default: encoder, method and number]")
 @output_format("table", "json")

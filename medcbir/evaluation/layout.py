@@ -31,14 +31,15 @@ COMPONENTS = 50
 FEWEST = 5
 """Images that a map needs."""
 
-PERPLEXITY = 30.0
-UNIFORM_ABOVE = 200_000
-"""Points above which t-SNE weighs the nearest `UNIFORM` alike, instead of by `PERPLEXITY`: nearly the same map (Böhm,
-Berens and Kobak 2022, "Attraction-repulsion spectrum in neighbor embeddings", JMLR 23) in a fifth of the memory."""
+LANDMARKS = 100_000
+"""Points that a method lays out. Where there are more, so many drawn by the seed are, and every other point goes to the
+median of its `_PLACED_BY` nearest among them, the place where Kobak and Berens 2019 have it start."""
 
-UNIFORM = 15
+_PLACED_BY = 10
+_PERPLEXITY = 30.0
 _FEW = 3_000  # points up to which a quadtree and one thread are faster
 _EXACT = 50_000  # points up to which all are compared with all
+_BLOCK = 1 << 14  # points placed at a time
 _PROBES = 24  # lists of the inverted file that each point searches
 _REPORTED = 25  # iterations between two reports
 
@@ -67,11 +68,37 @@ def principal_components(blocks: Callable[[], Iterator[npt.NDArray[np.float32]]]
     return points, float(variances.sum() / np.trace(covariance))
 
 
-def nearest_neighbours(points: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Indices and distances (n, k) of the nearest other points: exact for small n, else by FAISS's inverted file.
+def lay_out(points: Floats, method: Method, seed: int, perplexity: float | None, progress: Progress) -> Layout:
+    """Coordinates of points (n, c) by `method`, through `LANDMARKS` of them where there are more."""
+    if len(points) <= LANDMARKS:
+        return METHODS[method](points, seed, perplexity, progress)
+    drawn = np.sort(np.random.default_rng(seed).choice(len(points), LANDMARKS, replace=False))
+    coordinates, parameters = METHODS[method](points[drawn], seed, perplexity, progress)
+    placed = np.empty((len(points), 2), np.float32)
+    index = _index(points[drawn])
+    progress.begin("place the others", "images", len(points))
+    for start in range(0, len(points), _BLOCK):
+        block = points[start : start + _BLOCK]
+        placed[start : start + _BLOCK] = np.median(coordinates[index.search(block, _PLACED_BY)[1]], axis=1)
+        progress.advance(len(block))
+    placed[drawn] = coordinates
+    return placed, {**parameters, "landmarks": LANDMARKS}
 
-    That file has 4 sqrt(n) lists, of which each point searches the nearest; the answer does not depend on the number
-    of threads.
+
+def nearest_neighbours(points: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Indices and distances (n, k) of the nearest other points: exact for small n, else by FAISS's inverted file."""
+    count = len(points)
+    squares, found = _index(points).search(points, k + 1)
+    # a point is its own neighbour, first unless others are equal to it; then any one of the k + 1 can go
+    own = found == np.arange(count)[:, None]
+    own[~own.any(axis=1), -1] = True
+    return found[~own].reshape(count, k), np.sqrt(np.maximum(squares[~own], 0)).reshape(count, k)
+
+
+def _index(points: Floats) -> Any:
+    """FAISS's index: flat for few points, else an inverted file of 4 sqrt(n) lists, of which a search reads some.
+
+    Its answers do not depend on the number of threads.
     """
     faiss = _module("faiss")
     count, dim = points.shape
@@ -81,35 +108,25 @@ def nearest_neighbours(points: Floats, k: int) -> tuple[npt.NDArray[np.int64], F
         index.nprobe = _PROBES
         index.train(points)
     index.add(points)
-    squares, found = index.search(points, k + 1)
-    # a point is its own neighbour, first unless others are equal to it; then any one of the k + 1 can go
-    own = found == np.arange(count)[:, None]
-    own[~own.any(axis=1), -1] = True
-    return found[~own].reshape(count, k), np.sqrt(np.maximum(squares[~own], 0)).reshape(count, k)
+    return index
 
 
 def tsne(points: Floats, seed: int, perplexity: float | None, progress: Progress) -> Layout:
     """t-SNE by openTSNE, whose gradient is interpolated by FFT where points are many (Linderman et al. 2019).
 
-    250 iterations of early exaggeration and 500 without, learning rate n / 12 (Belkina et al. 2019). `perplexity` None
-    is `PERPLEXITY` up to `UNIFORM_ABOVE` points, and uniform weights of `UNIFORM` neighbours above. The same seed gives
-    the same bits.
+    250 iterations of early exaggeration and 500 without, learning rate n / 12 (Belkina et al. 2019), `perplexity` 30
+    where none is given. The same seed gives the same bits.
     """
     open_tsne = _module("openTSNE")
     affinity, neighbors = _module("openTSNE.affinity"), _module("openTSNE.nearest_neighbors")
     count = len(points)
     threads = (os.cpu_count() or 1) if count > _FEW else 1
-    uniform = perplexity is None and count > UNIFORM_ABOVE
-    k = UNIFORM if uniform else min(count - 1, int(3 * (perplexity or PERPLEXITY)))
-    perplexity = min(perplexity or PERPLEXITY, k / 3)
+    k = min(count - 1, int(3 * (perplexity or _PERPLEXITY)))
+    perplexity = min(perplexity or _PERPLEXITY, k / 3)
     progress.begin("find neighbours", "images", count)
     found = neighbors.PrecomputedNeighbors(*nearest_neighbours(points, k))
     progress.advance(count)
-    affinities = (
-        affinity.Uniform(knn_index=found, k_neighbors=k, symmetrize="mean", n_jobs=threads)
-        if uniform
-        else affinity.PerplexityBasedNN(knn_index=found, perplexity=perplexity, n_jobs=threads)
-    )
+    affinities = affinity.PerplexityBasedNN(knn_index=found, perplexity=perplexity, n_jobs=threads)
     del found
 
     divergence = float("nan")
@@ -128,9 +145,8 @@ def tsne(points: Floats, seed: int, perplexity: float | None, progress: Progress
     )
     progress.begin("t-SNE", "iterations", method.early_exaggeration_iter + method.n_iter)
     embedding = method.fit(affinities=affinities, initialization=_start(points, seed))
-    made = {"neighbours": k, "weights": "uniform"} if uniform else {"perplexity": perplexity}
     return np.asarray(embedding, np.float32), {
-        **made,
+        "perplexity": perplexity,
         "early_exaggeration": method.early_exaggeration,
         "early_iterations": method.early_exaggeration_iter,
         "iterations": method.n_iter,

@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from medcbir.errors import InputError, RunError
-from medcbir.evaluation.layout import FEWEST, METHODS, Floats, Method, principal_components
+from medcbir.evaluation.layout import FEWEST, METHODS, Floats, Method, lay_out, principal_components
 from medcbir.retrieval.cache import CachedVectors, cached_vectors
 from medcbir.store.columns import copy_columns
 from medcbir.store.connection import Connection
@@ -84,14 +84,14 @@ def project(
         raise InputError(f"a map named {name!r} exists: choose another --name")
     progress = progress or Silent()
     started = time.perf_counter()
-    with connection.transaction():  # only for the copy: the layout may take an hour
+    with connection.transaction():  # only for the copy: the layout takes minutes
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         image_ids = _images(connection, encoder, where)
         cached = cached_vectors(connection, encoder, cache_dir)
     if limit is not None and limit < len(image_ids):
         image_ids = np.sort(np.random.default_rng(seed).choice(image_ids, limit, replace=False))
     points, share = principal_components(lambda: _blocks(cached, image_ids))
-    coordinates, parameters = METHODS[method](points, seed, perplexity, progress)
+    coordinates, parameters = lay_out(points, method, seed, perplexity, progress)
     parameters = {"components": points.shape[1], "explained_variance": round(share, 6), **parameters}
     chosen = where.given | ({} if limit is None else {"limit": limit})
     return _store(connection, encoder, method, seed, chosen, parameters, name, image_ids, coordinates, started)

@@ -16,7 +16,7 @@ import medcbir
 from medcbir.errors import InputError, RunError
 from medcbir.evaluation import layout
 from medcbir.evaluation.layout import nearest_neighbours, principal_components
-from medcbir.types import Filter
+from medcbir.types import Filter, Silent
 
 IMAGES = 240
 
@@ -194,14 +194,37 @@ def test_no_point_is_its_own_neighbour_among_equals() -> None:
     assert not distances.any()
 
 
-def test_many_images_are_weighted_uniformly(mapped: medcbir.Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "UNIFORM_ABOVE", 100)
-    made = mapped.map(encoder="e")
-    assert made.parameters["weights"] == "uniform"
-    assert made.parameters["neighbours"] == 15
-    asked = mapped.map(encoder="e", perplexity=20, limit=150)
-    assert asked.parameters["perplexity"] == 20
-    assert asked.filter == {"limit": 150}
+@pytest.mark.parametrize("method", ["tsne", "pacmap"])
+def test_of_many_images_a_sample_is_laid_out_and_the_others_are_placed_by_it(
+    mapped: medcbir.Database, monkeypatch: pytest.MonkeyPatch, method: layout.Method
+) -> None:
+    monkeypatch.setattr(layout, "LANDMARKS", 90)
+    monkeypatch.setattr(layout, "_BLOCK", 64)
+    made = mapped.map(encoder="e", method=method, seed=2)
+    assert made.parameters["landmarks"] == 90
+    found = points(mapped, made.projection_id)
+    assert points(mapped, mapped.map(encoder="e", method=method, seed=2).projection_id) == found
+    coordinates = np.array([found[number] for number in range(IMAGES)])
+    vectors = np.array(mapped.query("SELECT v::real[] FROM embedding_e JOIN image USING (image_id) ORDER BY uri::int"))
+    assert trustworthiness(vectors[:, 0].tolist(), coordinates, n_neighbors=10) > 0.9
+    nearest = NearestNeighbors(n_neighbors=6).fit(coordinates).kneighbors(return_distance=False)
+    assert (nearest % 6 == np.arange(IMAGES)[:, None] % 6).mean() > 0.99
+    assert "landmarks" not in mapped.map(encoder="e", method=method, limit=90).parameters
+
+
+def test_a_placed_image_lies_at_the_median_of_its_nearest_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = default_rng(6).normal(size=(60, 4)).astype(np.float32)
+
+    def laid(given: layout.Floats, *_: object) -> layout.Layout:
+        return given[:, :2], {}
+
+    monkeypatch.setattr(layout, "LANDMARKS", 20)
+    monkeypatch.setitem(layout.METHODS, "tsne", laid)
+    coordinates, _ = layout.lay_out(rows, "tsne", 7, None, Silent())
+    chosen = (coordinates == rows[:, :2]).all(axis=1)
+    assert chosen.sum() == 20
+    nearest = NearestNeighbors(n_neighbors=10).fit(rows[chosen]).kneighbors(rows[~chosen], return_distance=False)
+    np.testing.assert_allclose(coordinates[~chosen], np.median(rows[chosen][nearest][..., :2], axis=1), rtol=1e-6)
 
 
 def test_the_command(mapped: medcbir.Database, run_medcbir: Callable[..., CompletedProcess[str]]) -> None:
