@@ -7,9 +7,9 @@ from typing import Any
 
 from medcbir.bench.bench import Bench
 from medcbir.bench.counts import differences
-from medcbir.bench.provenance import hardware, versions
 from medcbir.bench.steps import Facts, Outcome, Runner, Step
 from medcbir.report.contents import EncoderResults, Provenance, StepFact
+from medcbir.report.provenance import hardware, versions
 from medcbir.types import Progress
 
 _NAMES = {  # fields of EncoderResults: the step and the fact that they are taken from
@@ -85,7 +85,7 @@ def _provenance(bench: Bench, outcomes: list[Outcome]) -> Provenance:
         suite=bench.suite.name,
         commands=(bench.command,),
         hardware=hardware(),
-        versions=versions(bench.db),
+        versions=versions(),
         steps=tuple(
             StepFact(each.step.name, each.status, each.seconds or 0.0, each.peak_mib, each.reason) for each in outcomes
         ),

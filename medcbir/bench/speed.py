@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 from medcbir.api import Database
 from medcbir.bench.bench import Bench
 from medcbir.bench.place import own_database
-from medcbir.bench.provenance import hardware
 from medcbir.bench.steps import Facts, NotApplicableError, Step
 from medcbir.bench.study import Measurement, Study
 from medcbir.errors import DatabaseError, InputError
 from medcbir.markup import markdown
+from medcbir.report.provenance import hardware
 from medcbir.store.vector_files import replaced
 from medcbir.types import Progress
 

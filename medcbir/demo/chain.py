@@ -1,16 +1,15 @@
 """The demo: one call of the Python interface after the other, and what may be said about the outcome."""
 
-import platform
 import sysconfig
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcbir.demo.gather import Collection, gather, write_manifest
 from medcbir.errors import RunError
 from medcbir.report import Story, draw_grid, write_report
+from medcbir.report.provenance import versions
 from medcbir.store.connection import open_database
 from medcbir.types import EncodeReport, Filter, IngestReport, Metric, Progress, Run
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 DATASET = "demo"
 _NEIGHBOURS = 10
-_SOURCES = ("pydicom", "pydicom-data", "nibabel", "nilearn")
+_SOURCES = ("pydicom-data", "nibabel", "nilearn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +62,7 @@ def run_demo(db: "Database", out: Path, progress: Progress) -> Demo:
             _story(collection, out),
             read=db.read_image,
             same_patient=included,
-            versions={"Python": platform.python_version()}
-            | {name: version(name) for name in ("medcbir", "numpy", *_SOURCES)},
+            versions=versions(_SOURCES),
         )
     draw_grid(rows).save(grid, format="PNG", optimize=True)
     return Demo(

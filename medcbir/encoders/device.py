@@ -5,6 +5,13 @@ import torch
 from medcbir.errors import EncoderError
 
 
+def accelerator() -> str | None:
+    """The model of the accelerator that 'auto' takes; None where that is the CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return "Apple GPU" if torch.backends.mps.is_available() else None
+
+
 def torch_device(name: str) -> torch.device:
     """The torch device called `name`, such as 'cuda:1'; 'auto' takes the fastest there is.
 

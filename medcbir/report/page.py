@@ -83,8 +83,8 @@ def write_report(
         classes=rows("report_class"),
         rejected=rows("report_rejected"),
         pictures=list(zip(shown, beside, strict=True)) if beside else [(row,) for row in shown],
-        versions={"PostgreSQL": encoder.postgresql, "pgvector": encoder.pgvector, **encoder.versions}
-        | (versions or {}),
+        versions=dict(versions or {})
+        | {"PostgreSQL": encoder.postgresql, "pgvector": encoder.pgvector, **encoder.versions},
         seed=seed,
     )
     file.write_text(text, encoding="utf-8")

@@ -1,10 +1,7 @@
 """A report on what is in the database: runs with all that belongs to their encoders, made by whatever commands."""
 
-import os
-import platform
 import shlex
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +9,11 @@ from psycopg.rows import dict_row, namedtuple_row
 
 from medcbir.report.benchmark import write_benchmark
 from medcbir.report.contents import EncoderResults, Provenance
+from medcbir.report.provenance import hardware, versions
 from medcbir.report.tiles import Read
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
 from medcbir.types import Progress, Run
-
-_LIBRARIES = ("medcbir", "numpy", "torch", "timm", "open_clip_torch", "psycopg")
 
 
 def write_stored(
@@ -32,8 +28,8 @@ def write_stored(
     made = Provenance(
         suite="runs of this database",
         commands=(*_commands(connection, results), shlex.join(["medcbir", "report", *names, "--out", "DIR"])),
-        hardware={"Machine": platform.machine(), "Cores": str(os.cpu_count()), "System": platform.system()},
-        versions={"Python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
+        hardware=hardware(),
+        versions=versions(),
     )
     return write_benchmark(connection, out, results, made, read=read, progress=progress)
 

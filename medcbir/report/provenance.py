@@ -1,11 +1,10 @@
-"""On what and with what a benchmark was made."""
+"""The machine and the software that this process works with, for whoever repeats what it made."""
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-from medcbir.api import Database
 
 _PACKAGES = (
     "medcbir",
@@ -23,25 +22,26 @@ _PACKAGES = (
 
 def hardware() -> dict[str, str]:
     """The processor, the cores that this process may use, the memory, and the accelerator if there is one."""
-    import torch
+    from medcbir.encoders.device import accelerator
 
-    found = {"processor": _processor(), "cores": str(len(os.sched_getaffinity(0)))}
-    found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
-    if torch.cuda.is_available():
-        found["accelerator"] = torch.cuda.get_device_name()
-    return found
+    found = {
+        "System": f"{platform.system()} {platform.machine()}",
+        "Processor": _processor(),
+        "Cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "Memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
+    }
+    return found | ({"Accelerator": name} if (name := accelerator()) else {})
 
 
-def versions(db: Database) -> dict[str, str]:
-    """The versions of Python, of the packages that shape numbers, and of the database."""
-    status = db.status()
+def versions(also: Sequence[str] = ()) -> dict[str, str]:
+    """The versions of Python and of the packages that shape numbers, of those that are installed; of `also` besides."""
     found = {"Python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *also):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found | {"PostgreSQL": str(status["postgresql"]), "pgvector": str(status["pgvector"])}
+    return found
 
 
 def _processor() -> str:
