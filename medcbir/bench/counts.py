@@ -1,11 +1,13 @@
 """The data checked before anything is computed: its counts beside those of Table 5."""
 
+from dataclasses import asdict
 from typing import Any
 
 from medcbir.bench.bench import Bench
 from medcbir.bench.steps import Facts, Step
 from medcbir.bench.suites import COVID
 from medcbir.errors import InputError
+from medcbir.evaluation.published import count_beside_published
 from medcbir.ingest.survey import published_counts
 from medcbir.types import Progress
 
@@ -30,28 +32,25 @@ def counting_step(bench: Bench, needs: tuple[str, ...] = ()) -> Step:
 
     def count(_: Progress) -> Facts:
         counts = [
-            {
-                "dataset": each.dataset,
-                "modality": each.modality,
-                "split": each.split,
-                "images": each.images,
-                "published": published_counts(each.dataset, "").get(each.modality, {}).get(each.split or ""),
-            }
+            {"dataset": each.dataset, "modality": each.modality, "split": each.split, "images": each.images}
+            | asdict(count_beside_published(each.images, each.dataset, each.modality, each.split))
             for each in bench.rows("labelled_counts")
             if each.dataset in bench.datasets
         ]
         return {"counts": counts}
 
-    return Step("data", lambda: {"catalogue": bench.catalogue()}, count, needs=needs, estimate=lambda: 5.0)
+    def inputs() -> Facts:
+        return {"program": bench.program, "catalogue": bench.catalogue()}
+
+    return Step("data", inputs, count, needs=needs, estimate=lambda: 5.0)
 
 
 def differences(facts: Facts) -> list[str]:
     """What the counts of step `data` have more or less than published, in words."""
-    found: list[dict[str, Any]] = [each for each in facts.get("counts", []) if each["published"] is not None]
+    counts: list[dict[str, Any]] = facts.get("counts", [])
     return [
         f"{each['dataset']} {each['modality']} {each['split']}: {each['images']:,} images, "
-        f"{abs(each['images'] - each['published']):,} {'more' if each['images'] > each['published'] else 'fewer'} "
-        "than published"
-        for each in found
-        if each["images"] != each["published"]
+        f"{abs(each['difference']):,} {'more' if each['difference'] > 0 else 'fewer'} than published"
+        for each in counts
+        if each["difference"]
     ]

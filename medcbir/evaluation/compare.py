@@ -25,6 +25,9 @@ from medcbir.types import Average, Definition, Run
 FLIPS = 10_000
 """Random signs tried where all are too many; the smallest p is then 1 / (`FLIPS` + 1)."""
 
+LEVEL = 0.05
+"""Of significance, after Holm's correction."""
+
 _ALL_SIGNS = 13  # clusters up to which all signs are fewer than `FLIPS`
 _FLIPS_AT_ONCE, _CLUSTERS_AT_ONCE = 1 << 10, 1 << 11  # 16 MiB of signs
 
@@ -52,6 +55,27 @@ class Difference:
     p_holm: float | None = None
     overlap: float | None = None
 
+    @property
+    def significant(self) -> bool:
+        """Whether it is no chance at `LEVEL`, all pairs considered."""
+        return self.p_holm is not None and self.p_holm < LEVEL
+
+    def turned(self) -> "Difference":
+        """The same of `second` less `first`."""
+        low, high, difference = (
+            None if each is None else -each for each in (self.ci_high, self.ci_low, self.difference)
+        )
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            first_value=self.second_value,
+            second_value=self.first_value,
+            difference=difference,
+            ci_low=low,
+            ci_high=high,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -62,6 +86,10 @@ class Comparison:
     patients: int
     differences: tuple[Difference, ...]
     warnings: tuple[str, ...]
+
+    def both_ways(self) -> list[Difference]:
+        """Every difference, and turned round."""
+        return [turned for each in self.differences for turned in (each, each.turned())]
 
 
 def compare(connection: Connection, runs: Sequence[Run], n: Sequence[int]) -> Comparison:
@@ -245,6 +273,13 @@ def sign_flip(added: Floats, *, flips: int = FLIPS, seed: int = SEED) -> Floats:
             moved += signs.astype(np.float64) @ rows
         as_far += (np.abs(total - 2 * moved) >= least).sum(axis=0)
     return as_far / count if exact else (as_far + 1) / (count + 1)
+
+
+def places(values: Sequence[float | None]) -> list[int | None]:
+    """1 for the best of several values, 2 for the second best, if it is another number; None for all others."""
+    distinct = sorted({value for value in values if value is not None}, reverse=True)
+    of = {value: place for place, value in enumerate(distinct[:2], start=1)} if len(values) > 1 else {}
+    return [None if value is None else of.get(value) for value in values]
 
 
 def holm(p: Sequence[float]) -> list[float]:

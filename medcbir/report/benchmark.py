@@ -1,7 +1,6 @@
 """A benchmark's report: report.html, report.md, and every table as CSV, LaTeX and JSON.
 
-No number is computed here: views and the typed rows of `medcbir.evaluation` have them all. Only the difference from a
-published value is taken where both are known.
+No number is computed here: views and the typed rows of `medcbir.evaluation` have them all.
 """
 
 from collections.abc import Callable, Sequence

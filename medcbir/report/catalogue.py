@@ -1,13 +1,17 @@
 """Sections on what went in: the data (table 5 and figure 4 of Denner et al. 2024) and the encoders (table 1)."""
 
-from medcbir.ingest.survey import published_counts
+from dataclasses import asdict
+from typing import Any
+
+from medcbir.evaluation.published import Beside, count_beside_published
 from medcbir.report import figures
 from medcbir.report.material import Material
 from medcbir.report.registry import spec_of, title_of
 from medcbir.report.sections import Block, Section
 from medcbir.report.tables import Cell, Column, Measure, Table
+from medcbir.types import Split
 
-_SPLITS = ("train", "val", "test")
+_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _TITLES = {
     "radimagenet": "RadImageNet",
     "nih14": "NIH14",
@@ -27,20 +31,17 @@ def data(material: Material) -> Section:
     sizes = material.rows("report_class_sizes", run_ids=run_ids)
     left_out = material.rows("report_left_out", run_ids=run_ids)
     ((duplicates, leaks),) = material.rows("count_duplicates")
-    rows: list[tuple[Cell, ...]] = []
-    for each in card:
-        paper = published_counts(each.dataset, "").get(each.modality) if not each.total else None
-        counts = [(getattr(each, split), None if paper is None else paper[split]) for split in _SPLITS]
-        rows.append(
-            (
-                "All" if each.total else _TITLES.get(each.dataset, each.dataset),
-                "" if each.total else each.modality,
-                *(_count(ours, theirs) for ours, theirs in counts),
-                each.patients,
-                each.pathology,
-                each.anatomy,
-            )
+    rows: list[tuple[Cell, ...]] = [
+        (
+            "All" if each.total else _TITLES.get(each.dataset, each.dataset),
+            "" if each.total else each.modality,
+            *(_count(each, split) for split in _SPLITS),
+            each.patients,
+            each.pathology,
+            each.anatomy,
         )
+        for each in card
+    ]
     table = Table(
         "data",
         "Images with exactly one label, the published number below, with the difference, where it is another",
@@ -88,10 +89,11 @@ def data(material: Material) -> Section:
     return Section("data", title, text, tuple(blocks))
 
 
-def _count(ours: int, paper: int | None) -> Measure:
-    if paper is None or paper == ours:
-        return Measure(ours)
-    return Measure(ours, published=paper, difference=ours - paper)
+def _count(row: Any, split: Split) -> Measure:
+    """A number of images, with what table 5 has there if that is another."""
+    images: int = getattr(row, split)
+    beside = Beside() if row.total else count_beside_published(images, row.dataset, row.modality, split)
+    return Measure(images, **asdict(beside)) if beside.difference else Measure(images)
 
 
 def encoders(material: Material) -> Section:

@@ -116,7 +116,13 @@ def index_size(material: Material) -> Section:
     n = min(each.n for each in found)
     points = [each for each in found if each.n == n]
     lines = [
-        (title_of(encoder), [(each.images_per_class, each.precision, each.precision_std) for each in group])
+        (
+            title_of(encoder),
+            [
+                figures.LinePoint(each.images_per_class, each.precision, each.one_below, each.one_above)
+                for each in group
+            ],
+        )
         for encoder, group in groupby(points, key=lambda each: each.encoder)
     ]
     drawn = figures.index_size(lines, n)

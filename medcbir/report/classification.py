@@ -2,8 +2,8 @@
 
 from medcbir.evaluation.classification import metrics
 from medcbir.report.material import Material
-from medcbir.report.published import beside_published, placed
-from medcbir.report.registry import title_of
+from medcbir.report.precision import accompanied
+from medcbir.report.registry import name_of, title_of
 from medcbir.report.sections import Section
 from medcbir.report.tables import Cell, Column, Measure, Table
 from medcbir.store.classifications import find_classification
@@ -40,14 +40,9 @@ def classification(material: Material) -> Section:
                     Column(f"{method}_{average}_{metric}", head, f"{name}, {average}", digits=3, measure=True)
                 )
                 found.append(
-                    placed(
-                        [
-                            beside_published(
-                                Measure(values.get((each.encoder, method, metric, average))),
-                                *("4", each.encoder, method, metric, None, average),
-                            )
-                            for each in encoders
-                        ]
+                    accompanied(
+                        [Measure(values.get((each.encoder, method, metric, average))) for each in encoders],
+                        [("4", name_of(each.encoder), method, metric, None, average) for each in encoders],
                     )
                 )
     columns.append(Column("k", "K", "kNN", digits=0))

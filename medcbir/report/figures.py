@@ -177,36 +177,42 @@ def size_and_precision(points: Sequence[ClassPoint], encoder: str, n: int) -> Fi
         return Figure("classes", f"P@{n} of each class by {encoder} (figure 3 A).", alt, _svg(axes, "classes", alt))
 
 
-Line = tuple[str, Sequence[tuple[float, float, float | None]]]
+@dataclass(frozen=True, slots=True)
+class LinePoint:
+    """P@N for so many images of each class in the index, and the ends of its band, if there is one."""
+
+    images: int
+    precision: float
+    low: float | None
+    high: float | None
 
 
-def index_size(lines: Sequence[Line], n: int) -> Figure | None:
-    """Figure 3 B: P@N against index images per class; of each encoder points (images, mean, standard deviation)."""
+def index_size(lines: Sequence[tuple[str, Sequence[LinePoint]]], n: int) -> Figure | None:
+    """Figure 3 B: P@N against index images per class, a line for each encoder by its name."""
     if not available() or not lines:
         return None
     with _axes(3.6, "index images per class (log scale)", f"P@{n}") as axes:
         for place, (name, points) in enumerate(lines):
-            x, y = [each[0] for each in points], [each[1] for each in points]
+            sizes = [each.images for each in points]
             axes.plot(
-                x,
-                y,
+                sizes,
+                [each.precision for each in points],
                 marker=_MARKERS[place % len(_MARKERS)],
                 markersize=4.5,
                 linewidth=1.4,
                 label=name,
                 color=_series(place),
             )
-            if all(each[2] is not None for each in points):
-                low = [each[1] - (each[2] or 0) for each in points]
-                high = [each[1] + (each[2] or 0) for each in points]
-                axes.fill_between(x, low, high, color=_series(place), alpha=0.15, linewidth=0)
+            banded = [(each.images, each.low, each.high) for each in points if each.low is not None]
+            if banded:
+                axes.fill_between(*zip(*banded, strict=True), color=_series(place), alpha=0.15, linewidth=0)
         axes.set_xscale("log")
-        ticks = sorted({each[0] for _, points in lines for each in points})
+        ticks = sorted({each.images for _, points in lines for each in points})
         axes.set_xticks(ticks, [f"{each:,.0f}" for each in ticks])
         axes.minorticks_off()
         axes.legend(frameon=False, ncols=2, labelcolor=_TEXT)
         alt = f"P@{n} against index images per class: " + ", ".join(
-            f"{name} from {points[0][1]:.3f} to {points[-1][1]:.3f}" for name, points in lines
+            f"{name} from {points[0].precision:.3f} to {points[-1].precision:.3f}" for name, points in lines
         )
         caption = f"P@{n} against the number of index images per class; bands, one std. dev. over draws (figure 3 B)."
         return Figure("index_size", caption, alt, _svg(axes, "index_size", alt))

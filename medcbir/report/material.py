@@ -71,7 +71,7 @@ class Material:
         return f"{title}, run {result.run}" if result.run and self._shares_its_encoder(result) else title
 
     def _shares_its_encoder(self, result: EncoderResults) -> bool:
-        return sum(each.encoder == result.encoder for each in self.results) > 1
+        return [each.encoder for each in self.results].count(result.encoder) > 1
 
     def headline(self) -> tuple[EncoderResults, Run, Metric] | None:
         """The encoder with the highest micro P@N at the smallest N, its run, and that number."""

@@ -1,20 +1,20 @@
 """Sections on retrieval: tables 2 and 3 of Denner et al. 2024, pairs of encoders, and the same patient's images."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from medcbir.errors import MedcbirError
-from medcbir.evaluation.compare import Difference, compare
+from medcbir.evaluation.compare import LEVEL, Comparison, compare, places
+from medcbir.evaluation.published import Key, beside_published
 from medcbir.report import figures
 from medcbir.report.contents import EncoderResults
 from medcbir.report.material import Material
-from medcbir.report.published import beside_published, placed
-from medcbir.report.registry import title_of
+from medcbir.report.registry import name_of, title_of
 from medcbir.report.sections import Block, Matrix, Section
 from medcbir.report.tables import Cell, Column, Measure, Table, number
 from medcbir.types import Definition, Metric, Run
 
 _AVERAGES = {"micro": "Micro (over queries)", "macro": "Macro (over classes)"}
-_LEVEL = 0.05  # of significance, after Holm's correction
 
 
 def retrieval(material: Material) -> Section:
@@ -94,14 +94,9 @@ def _precision(
     for average, group in _AVERAGES.items():
         for n in sizes:
             columns.append(Column(f"p_at_{n}_{average}", f"P@{n}", group, digits=3, measure=True))
-            measures = [
-                beside_published(
-                    measure_of(_metric(material.metrics(run, sizes), n, average, definition)),
-                    *(table, each.encoder, "retrieval", "precision", n, average),
-                )
-                for each, run in runs
-            ]
-            found.append(placed(measures))
+            measures = [measure_of(_metric(material.metrics(run, sizes), n, average, definition)) for _, run in runs]
+            keys = [(table, name_of(each.encoder), "retrieval", "precision", n, average) for each, _ in runs]
+            found.append(accompanied(measures, keys))
     rows: list[tuple[Cell, ...]] = [
         (material.name_of(each), *(column[number] for column in found)) for number, (each, _) in enumerate(runs)
     ]
@@ -111,6 +106,15 @@ def _precision(
 def measure_of(metric: Metric | None) -> Measure:
     """A metric as a cell."""
     return Measure(None) if metric is None else Measure(metric.value, metric.ci_low, metric.ci_high)
+
+
+def accompanied(column: list[Measure], keys: Sequence[Key]) -> list[Measure]:
+    """The cells of a column with their places and what was published in the place of each."""
+    rank = places([each.value for each in column])
+    return [
+        replace(each, place=place, **asdict(beside_published(each.value, key)))
+        for each, place, key in zip(column, rank, keys, strict=True)
+    ]
 
 
 def _metric(metrics: list[Metric], n: int, average: str, definition: str) -> Metric | None:
@@ -175,26 +179,25 @@ def pairs(material: Material) -> Section:
         Matrix(
             f"P@{n}, {average}: row less column",
             tuple(of[run.name] for run in runs),
-            tuple(tuple(_cell(differences, average, row.name, column.name) for column in runs) for row in runs),
+            tuple(tuple(_cell(compared, average, row.name, column.name) for column in runs) for row in runs),
         )
         for average in _AVERAGES
     ]
     text = (
         f"On the {compared.queries:,} queries of {compared.patients:,} patients that all encoders answered. A star "
-        f"marks a difference with p below {_LEVEL} after Holm's correction for all pairs; p by randomly exchanging "
+        f"marks a difference with p below {LEVEL} after Holm's correction for all pairs; p by randomly exchanging "
         "the two encoders' answers, patient by patient.",
     )
     return Section("pairs", title, text, (*matrices, table), compared.warnings)
 
 
-def _cell(differences: list[Difference], average: str, row: str, column: str) -> tuple[str, str, str] | None:
-    for each in differences:
-        if each.average == average and {each.first, each.second} == {row, column} and each.difference is not None:
-            value = each.difference if each.first == row else -each.difference
-            sure = each.p_holm is not None and each.p_holm < _LEVEL
-            tone = "even" if not sure else "above" if value > 0 else "below"
-            words = f"p after Holm {number(each.p_holm, 4)}"
-            return number(value, 3, signed=True) + ("*" if sure else ""), tone, words
+def _cell(compared: Comparison, average: str, row: str, column: str) -> tuple[str, str, str] | None:
+    wanted = (row, column, average, "paper")
+    for each in compared.both_ways():
+        if (each.first, each.second, each.average, each.definition) == wanted and each.difference is not None:
+            tone = "even" if not each.significant else "above" if each.difference > 0 else "below"
+            text = f"{number(each.difference, 3, signed=True)}{'*' if each.significant else ''}"
+            return text, tone, f"p after Holm {number(each.p_holm, 4)}"
     return None
 
 

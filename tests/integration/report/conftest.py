@@ -105,4 +105,6 @@ def reported(
                 return write_benchmark(connection, out, results, made, read=db.read_image)
 
         files = write(folder / "out")
-        yield SimpleNamespace(db=db, out=folder / "out", files=files, write=write, results=results, folder=folder)
+        yield SimpleNamespace(
+            db=db, out=folder / "out", files=files, write=write, results=results, provenance=made, folder=folder
+        )

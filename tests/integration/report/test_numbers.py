@@ -1,15 +1,20 @@
 """What a report shows are the views' numbers, digit for digit, in every format; read here by other statements."""
 
 import csv
+import importlib
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from html.parser import HTMLParser
+from inspect import isfunction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from medcbir.report.published import published
+from medcbir.evaluation.published import published
+from medcbir.report.material import Material
 
 N = (1, 3, 5, 10)
 
@@ -200,3 +205,46 @@ def test_once_more_every_byte_is_the_same(reported, tmp_path: Path) -> None:
     assert [file.name for file in again] == [file.name for file in reported.files]
     for one, other in zip(reported.files, again, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
+
+
+READ_FROM = ("medcbir.evaluation.", "medcbir.retrieval.", "medcbir.store.")
+MODULES = ("benchmark", "cases", "catalogue", "classes", "classification", "making", "material", "precision", "tiles")
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    """Every number anywhere in a row, a dataclass or JSON."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+    elif is_dataclass(value):
+        yield from numbers_in([getattr(value, each.name) for each in fields(value)])
+    elif isinstance(value, Mapping):
+        yield from numbers_in(list(value.values()))
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for each in value:
+            yield from numbers_in(each)
+
+
+def test_every_number_of_every_table_was_read(
+    reported: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As views have it, or the evaluation's typed rows: watched where the report asks them."""
+    read: set[float] = set(numbers_in(reported.results)) | set(numbers_in(reported.provenance))
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            found = function(*arguments, **named)
+            read.update(round(each, 12) for each in numbers_in(found))
+            return found
+
+        return call
+
+    monkeypatch.setattr(Material, "rows", watched(Material.rows))
+    for name in MODULES:
+        module = importlib.import_module(f"medcbir.report.{name}")
+        for key, value in list(vars(module).items()):
+            if isfunction(value) and f"{value.__module__}.".startswith(READ_FROM):
+                monkeypatch.setattr(module, key, watched(value))
+    tables = [file for file in reported.write(tmp_path) if file.suffix == ".json"]
+    shown = {file.stem: set(numbers_in(json.loads(file.read_text())["rows"])) for file in tables}
+    assert {name: numbers - read for name, numbers in shown.items() if numbers - read} == {}
+    assert len(set.union(*shown.values())) > 150

@@ -7,7 +7,16 @@ import pytest
 from numpy.random import default_rng
 
 from medcbir.evaluation.bootstrap import Scores
-from medcbir.evaluation.compare import averages_of, contributions, holm, pair_differences, sign_flip, without
+from medcbir.evaluation.compare import (
+    Difference,
+    averages_of,
+    contributions,
+    holm,
+    pair_differences,
+    places,
+    sign_flip,
+    without,
+)
 
 
 def test_holm_by_hand() -> None:
@@ -16,6 +25,21 @@ def test_holm_by_hand() -> None:
     assert holm([0.9, 0.6]) == [1.0, 1.0]
     assert holm([0.2]) == [0.2]
     assert holm([]) == []
+
+
+def test_best_and_second_best_are_by_value_and_shared_by_equals() -> None:
+    assert places([0.2, 0.5, 0.5, 0.4, None]) == [None, 1, 1, 2, None]
+    assert places([0.7]) == [None]
+
+
+def test_a_difference_turned_round_is_that_of_the_second_less_the_first() -> None:
+    one = Difference("a", "b", 1, "micro", "paper", 9, 0.7, 0.5, 0.2, 0.1, 0.3, 0.01, p_holm=0.02, overlap=0.4)
+    other = Difference("b", "a", 1, "micro", "paper", 9, 0.5, 0.7, -0.2, -0.3, -0.1, 0.01, p_holm=0.02, overlap=0.4)
+    assert (one.turned(), other.turned()) == (other, one)
+    assert one.significant
+    nothing = Difference("a", "b", 1, "micro", "paper", 0, None, None, None, None, None, None)
+    assert nothing.turned().turned() == nothing
+    assert not nothing.significant
 
 
 @pytest.mark.parametrize("seed", range(4))

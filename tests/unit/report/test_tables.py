@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from medcbir.report.published import placed, published
 from medcbir.report.tables import Column, Measure, Table, number, to_csv, to_json, to_latex, to_markdown
 
 HOSTILE = [
@@ -79,16 +78,3 @@ def test_readers_see_digits_signs_and_a_dash_for_none() -> None:
     assert number(-0.0304, 3, signed=True) == "−0.030"
     assert number(0.03, 3, signed=True) == "+0.030"
     assert number(None, 3) == "–"
-
-
-def test_best_and_second_best_are_by_value_and_shared_by_equals() -> None:
-    measures = placed([Measure(0.2), Measure(0.5), Measure(0.5), Measure(0.4), Measure(None)])
-    assert [each.place for each in measures] == [None, 1, 1, 2, None]
-    assert placed([Measure(0.7)])[0].place is None
-
-
-def test_published_values_are_those_of_the_paper() -> None:
-    values = published()
-    assert values["2", "biomedclip", "retrieval", "precision", 1, "micro"] == 0.594
-    assert values["3", "xmir", "retrieval", "precision", 10, "macro"] == 0.931
-    assert values["4", "clip", "linear", "auprc", None, "macro"] == 0.308

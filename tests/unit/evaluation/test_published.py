@@ -7,9 +7,10 @@ from importlib.resources import files
 import pytest
 
 from medcbir.encoders import SPECS
+from medcbir.evaluation.published import Beside, beside_published, count_beside_published
 
 VALUES = list(
-    csv.DictReader(files("medcbir.report").joinpath("published.csv").read_text(encoding="utf-8").splitlines())
+    csv.DictReader(files("medcbir.evaluation").joinpath("published.csv").read_text(encoding="utf-8").splitlines())
 )
 KEY = ("table", "model", "method", "metric", "n", "average")
 
@@ -58,3 +59,13 @@ def test_the_best_of_each_column_is_the_model_that_the_paper_prints_bold() -> No
         ("4", "knn"): "BiomedCLIP",
         ("4", "linear"): "CLIP",
     }
+
+
+def test_a_number_stands_beside_its_published_value_with_what_it_is_above_it() -> None:
+    key = ("2", "biomedclip", "retrieval", "precision", 1, "micro")
+    assert beside_published(0.6, key) == Beside(0.594, pytest.approx(0.006))
+    assert beside_published(None, key) == Beside(0.594, None)
+    assert beside_published(0.6, ("2", "somebody's own", *key[2:])) == Beside()
+    assert count_beside_published(460_000, "radimagenet", "MR", "train") == Beside(460_479, -479)
+    assert count_beside_published(460_000, "radimagenet", "MR", None) == Beside()
+    assert count_beside_published(460_000, "ours", "MR", "train") == Beside()
