@@ -1,4 +1,4 @@
-"""Every registered metric against its formula in plain Python, ranx, pytorch-metric-learning, and by hand."""
+"""Every registered metric against its formula in plain Python, pytorch-metric-learning, and by hand."""
 
 from math import log2
 
@@ -7,11 +7,7 @@ import pytest
 import torch
 from numpy.random import default_rng
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
-from ranx import Qrels
-from ranx import Run as RanxRun
-from ranx import evaluate as ranx_evaluate
 from stored_runs import Lists, store
-from torchmetrics.functional import retrieval as torch_retrieval
 
 import medcbir
 from medcbir.evaluation.metrics import FACETS
@@ -163,63 +159,6 @@ def test_worked_example_by_hand(db: medcbir.Database) -> None:
         },
         abs=1e-12,
     )
-
-
-def test_ranx_agrees(db: medcbir.Database) -> None:
-    """ranx divides average precision by the relevant, here by min(N, relevant); the others are the same."""
-    n = 12
-    lists = {q: row for q, row in random_lists(5, n).items() if row[1]}
-    found = values_of(db, store(db, lists, n))
-    qrels, ranking = {}, {}
-    for q, (label, relevant, hits) in lists.items():
-        ranks = _ranks(label, hits)
-        unseen = {f"unseen{at}": 1 for at in range(relevant - len(ranks))}
-        qrels[str(q)] = {f"hit{rank}": 1 for rank in ranks} | unseen
-        ranking[str(q)] = {f"hit{rank}": 1 / rank for rank in range(1, len(hits) + 1)} or {"none": 1.0}
-    theirs = {"precision": "precision", "hit_rate": "hit_rate", "reciprocal_rank": "mrr", "ndcg": "ndcg"}
-    for size in (1, 5, 12):
-        for name, other in (*theirs.items(), ("average_precision", "map")):
-            their = ranx_evaluate(Qrels(qrels), RanxRun(ranking), f"{other}@{size}", return_mean=False)
-            for q, value in zip(sorted(lists, key=str), their, strict=True):
-                scale = min(size, lists[q][1]) / lists[q][1] if other == "map" else 1
-                assert found[name, q, size] * scale == pytest.approx(value, abs=1e-9)
-    their = ranx_evaluate(Qrels(qrels), RanxRun(ranking), "r-precision", return_mean=False)
-    for q, value in zip(sorted(lists, key=str), their, strict=True):
-        if lists[q][1] <= n:
-            assert found["r_precision", q, None] == pytest.approx(value, abs=1e-9)
-
-
-@pytest.mark.parametrize("seed", [21, 22])
-def test_torchmetrics_agrees(db: medcbir.Database, seed: int) -> None:
-    """torchmetrics divides average precision by the relevant hits, here by min(N, relevant); the rest is the same."""
-    n = 12
-    lists = {q: row for q, row in random_lists(seed, n, 60).items() if row[0]}
-    store(db, random_lists(seed + 9, n), n, "another")
-    found = values_of(db, store(db, lists, n))
-    theirs = {
-        "precision": torch_retrieval.retrieval_precision,
-        "hit_rate": torch_retrieval.retrieval_hit_rate,
-        "reciprocal_rank": torch_retrieval.retrieval_reciprocal_rank,
-        "ndcg": torch_retrieval.retrieval_normalized_dcg,
-        "average_precision": torch_retrieval.retrieval_average_precision,
-    }
-    for q, (label, relevant, hits) in lists.items():
-        target = [hit == label for hit in hits] + [False] * (n - len(hits))  # missing hits are of no relevance
-        unseen = [True] * (relevant - sum(target))
-        targets = torch.tensor(target + unseen)
-        scores = torch.arange(len(targets), 0, -1).float()
-        for size in (1, 5, 12):
-            for name, function in theirs.items():
-                value = function(scores, targets, top_k=size).item()
-                if name == "average_precision" and relevant:
-                    value *= sum(target[:size]) / min(size, relevant)
-                if relevant or name in {"precision", "hit_rate", "reciprocal_rank"}:
-                    assert found[name, q, size] == pytest.approx(value, abs=1e-6), name
-                else:
-                    assert found[name, q, size] is None
-        if 0 < relevant <= n:
-            value = torch_retrieval.retrieval_r_precision(scores, targets).item()
-            assert found["r_precision", q, None] == pytest.approx(value, abs=1e-6)
 
 
 def test_pytorch_metric_learning_agrees(db: medcbir.Database) -> None:

@@ -1,32 +1,14 @@
-"""Silhouettes, hubs and agreement of runs, against scikit-learn, scipy, numpy and examples worked by hand."""
+"""Silhouettes of a whole index against scikit-learn; what silhouettes and hubs are at their edges, by hand."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.random import default_rng
-from scipy.stats import skew
-from sklearn.metrics import jaccard_score, silhouette_samples
+from sklearn.metrics import silhouette_samples
 from stored_runs import Lists, store
 
 import medcbir
-
-LABELS = 7
-
-
-def random_run(seed: int, n: int, queries: int = 90) -> tuple[Lists, dict[int, list[int]], dict[int, list[float]]]:
-    """Unlabelled queries and hits, missing hits, queries without hits, classes of one, equal distances."""
-    rng = default_rng(seed)
-    lists: Lists = {}
-    images, distances = {}, {}
-    for q in range(1, queries + 1):
-        kept = int(rng.choice([n, n, rng.integers(0, n + 1)]))
-        label = int(rng.integers(0, LABELS)) if q > 1 else LABELS
-        hits = np.where(rng.random(kept) < 0.4, label, rng.integers(0, LABELS, kept))
-        lists[q] = (label, n, hits.tolist())
-        images[q] = (rng.permutation(30 + q % 5)[:kept] + 1).tolist()
-        distances[q] = np.sort(rng.integers(0, 6, kept) / 4).tolist()
-    return lists, images, distances
 
 
 def test_silhouettes_over_a_whole_index_are_scikit_learns(db: medcbir.Database, tmp_path: Path) -> None:
@@ -105,35 +87,6 @@ def test_silhouettes_by_hand(db: medcbir.Database) -> None:
     assert mean == pytest.approx((0.5 + 0 - 0.8) / 3)
 
 
-def test_hubs_are_those_of_numpy_and_scipy(db: medcbir.Database) -> None:
-    made = {}
-    for seed, n, index in ((0, 8, 40), (1, 3, 200)):
-        lists, images, distances = random_run(seed, n)
-        made[store(db, lists, n, f"r{n}", index=index, images=images, distances=distances)] = (lists, images, n, index)
-    for run_id, (lists, images, n, index) in made.items():
-        for k in range(1, n + 1):
-            counts, bad = np.zeros(index, np.int64), np.zeros(index, np.int64)
-            for q, (label, _, hits) in lists.items():
-                for image, hit in zip(images[q][:k], hits[:k], strict=True):
-                    counts[image - 1] += 1
-                    bad[image - 1] += hit > 0 and label > 0 and hit != label
-            at = {"run": run_id, "k": k}
-            rows = db.query(
-                "SELECT image_id, occurrences, bad_occurrences FROM k_occurrence WHERE run_id = %(run)s AND k = %(k)s",
-                at,
-            )
-            present = np.flatnonzero(counts)
-            assert sorted(rows) == list(zip(present + 1, counts[present], bad[present], strict=True))
-            (row,) = db.query(
-                "SELECT index_images, never_retrieved, most_occurrences, mean_occurrences, skewness, bad_share "
-                "FROM hubness WHERE run_id = %(run)s AND k = %(k)s",
-                at,
-            )
-            assert row[:3] == (index, index - len(present), counts.max())
-            wanted = (counts.mean(), skew(counts), bad.sum() / counts.sum())
-            assert row[3:] == pytest.approx(wanted, abs=1e-12)
-
-
 def test_hubs_by_hand(db: medcbir.Database) -> None:
     """Four index images. k = 1: 3 0 0 0 times, mean 3/4, variance 27/16, third moment 81/32, skewness 2 / sqrt 3.
 
@@ -146,51 +99,3 @@ def test_hubs_by_hand(db: medcbir.Database) -> None:
     once = {1: [1], 2: [2]}
     second = store(db, {1: (5, 1, [5]), 2: (6, 1, [5])}, 1, "even", index=2, images=once)
     assert db.query("SELECT never_retrieved, skewness FROM hubness WHERE run_id = %(r)s", {"r": second}) == [(0, None)]
-
-
-def test_agreement_is_that_of_sets_and_scikit_learn(db: medcbir.Database) -> None:
-    made = {}
-    for seed, n in ((0, 12), (1, 8), (2, 12)):
-        lists, images, distances = random_run(seed, n, 80 + seed)
-        made[store(db, lists, n, f"r{seed}", images=images, distances=distances)] = (images, n)
-    for first, (of_first, n_first) in made.items():
-        for second, (of_second, n_second) in made.items():
-            if first == second:
-                continue
-            rows = db.query(
-                "SELECT query_id, n, shared, overlap, jaccard, average_overlap FROM agreement_query "
-                "WHERE first_run_id = %(a)s AND second_run_id = %(b)s",
-                {"a": first, "b": second},
-            )
-            found = {row[:2]: row[2:] for row in rows}
-            common, depth = of_first.keys() & of_second.keys(), min(n_first, n_second)
-            assert found.keys() == {(q, n) for q in common for n in range(1, depth + 1)}
-            overlaps = {}
-            for q in sorted(common):
-                for n in range(1, depth + 1):
-                    a, b = set(of_first[q][:n]), set(of_second[q][:n])
-                    overlaps[q, n] = len(a & b) / n
-                    average = np.mean([overlaps[q, d] for d in range(1, n + 1)])
-                    wanted = (len(a & b), overlaps[q, n], found[q, n][2], average)
-                    assert found[q, n] == pytest.approx(wanted, abs=1e-12)
-                    if not a | b:
-                        assert found[q, n][2] is None
-                    elif n in (1, depth):
-                        inside = [[image in each for image in range(1, 40)] for each in (a, b)]
-                        assert found[q, n][2] == pytest.approx(jaccard_score(*inside))
-            for n, queries, overlap, jaccard in db.query(
-                "SELECT n, queries, overlap, jaccard FROM agreement WHERE first_run_id = %(a)s "
-                "AND second_run_id = %(b)s",
-                {"a": first, "b": second},
-            ):
-                defined = [found[q, n][2] for q in common if found[q, n][2] is not None]
-                mean = np.mean([overlaps[q, n] for q in common])
-                assert (queries, overlap, jaccard) == (len(common), *map(pytest.approx, (mean, np.mean(defined))))
-
-
-def test_agreement_by_hand(db: medcbir.Database) -> None:
-    """1 2 3 and 2 1 4 share 0, 2 and 2 images: average overlap at 3 is (0/1 + 2/2 + 2/3) / 3 = 5/9."""
-    for name, images in (("a", [1, 2, 3]), ("b", [2, 1, 4])):
-        store(db, {1: (1, 1, [1, 1, 1])}, 3, name, images={1: images})
-    rows = db.query("SELECT n, shared, overlap, jaccard, average_overlap FROM agreement_query WHERE first_run_id = 1")
-    assert rows == [(1, 0, 0, 0, 0), (2, 2, 1, 1, 0.5), (3, 2, 2 / 3, 2 / 4, pytest.approx(5 / 9))]

@@ -1,5 +1,6 @@
 """The SQL functions and image_vectors, by value and by plan."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -169,6 +170,20 @@ def test_every_sql_file_says_what_it_is_and_is_named_after_its_object() -> None:
             name = file.stem.rpartition("_v")[0]
             assert text.startswith(f"-- {name}: "), file
             assert f"CREATE {file.parent.name[:-1].upper()} {name}" in text, file
+
+
+def test_the_data_model_lists_the_views_and_functions_that_there_are(connection: Connection) -> None:
+    page = (packaged_folder("sql").parent / "docs" / "data-model.md").read_text()
+    views = connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'medcbir'::regnamespace AND relkind = 'v'"
+    ).fetchall()
+    functions = connection.execute(
+        "SELECT proname FROM pg_proc AS p WHERE pronamespace = 'medcbir'::regnamespace AND NOT EXISTS "
+        "(SELECT FROM pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e')"
+    ).fetchall()
+    for title, there in (("Views", views), ("Functions", functions)):
+        section = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
+        assert sorted(re.findall(r"^- `(\w+)`", section, re.MULTILINE)) == sorted(name for (name,) in there)
 
 
 def test_a_large_scan_is_shared_between_workers(connection: Connection) -> None:
