@@ -24,9 +24,22 @@ LITE = get_spec("efficientnet_lite0")
 HALF = (0.5, 0.5, 0.5)
 
 
-@pytest.fixture
-def tiny():
+DESCRIBED = """
+title = "Tiny"
+architecture = "test_vit"
+dim = 64
+checkpoint = "tiny.safetensors"
+output = "class_token"
+pixels = {size = 160, mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5]}
+"""
+
+
+@pytest.fixture(params=["medcbir's own", "a user's file"])
+def tiny(request, tmp_path):
     """timm's smallest ViT (64 dimensions, 160 pixels), with weights expected in `tiny.safetensors`."""
+    if request.param == "a user's file":
+        (tmp_path / "tiny.toml").write_text(DESCRIBED)
+        return get_spec("tiny", tmp_path)
     return dataclasses.replace(
         LITE,
         name="tiny",
@@ -50,6 +63,11 @@ def weights(tiny, tmp_path):
 @pytest.fixture(scope="module")
 def lite(tmp_path_factory):
     return load_encoder(LITE, weights_dir=tmp_path_factory.mktemp("none"), device="cpu")
+
+
+def expecting(spec, file):
+    """The encoder with its weights expected in another file."""
+    return dataclasses.replace(spec, checkpoint=dataclasses.replace(spec.checkpoint, file=file))
 
 
 def random_batch(n, size):
@@ -169,7 +187,7 @@ def test_a_projection_follows_the_pooled_features(tiny, weights):
 def test_a_torch_file_loads_as_its_safetensors_does(tiny, weights, wrapper):
     state = safetensors.torch.load_file(weights / "tiny.safetensors")
     torch.save(state if wrapper is None else {wrapper: state, "epoch": 3}, weights / "tiny.pth")
-    pth = dataclasses.replace(tiny, checkpoint=dataclasses.replace(tiny.checkpoint, file="tiny.pth"))
+    pth = expecting(tiny, "tiny.pth")
     batch = random_batch(2, 160)
     first, second = (load_encoder(s, weights_dir=weights, device="cpu").encode(batch) for s in (tiny, pth))
     np.testing.assert_array_equal(first, second)
@@ -207,30 +225,41 @@ class Payload:
 
 
 @pytest.mark.parametrize("name", ["evil.pth", "evil.bin", "evil.safetensors"])
-def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path, name):
+def test_a_pickle_with_code_is_refused_and_does_not_run(tiny, tmp_path, name):
     target = tmp_path / "ran"
     torch.save({"weight": Payload(target)}, tmp_path / name)
     with pytest.raises(EncoderError, match=r"checkpoint (refused|unreadable)"):
-        read_state_dict(tmp_path / name)
+        load_encoder(expecting(tiny, name), weights_dir=tmp_path, device="cpu")
     (tmp_path / name).write_bytes(pickle.dumps(Payload(target), protocol=2))
     with pytest.raises(EncoderError, match=r"checkpoint (refused|unreadable)"):
-        read_state_dict(tmp_path / name)
+        load_encoder(expecting(tiny, name), weights_dir=tmp_path, device="cpu")
     assert not target.exists()
 
 
 @pytest.mark.parametrize("name", ["broken.pth", "broken.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04"])
-def test_a_file_that_is_no_checkpoint_is_an_error_of_one_line(tmp_path, name, content):
+def test_a_file_that_is_no_checkpoint_is_an_error_of_one_line(tiny, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(EncoderError) as error:
-        read_state_dict(tmp_path / name)
+    with pytest.raises(EncoderError, match=rf"checkpoint (refused|unreadable): .*{name}") as error:
+        load_encoder(expecting(tiny, name), weights_dir=tmp_path, device="cpu")
     assert "\n" not in str(error.value)
 
 
-def test_a_file_without_tensors_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["tiny.pth", "tiny.safetensors"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.999])
+def test_a_file_that_is_cut_short_is_an_error_of_one_line(tiny, weights, name, kept):
+    torch.save(safetensors.torch.load_file(weights / "tiny.safetensors"), weights / "tiny.pth")
+    whole = (weights / name).read_bytes()
+    (weights / name).write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(EncoderError, match=rf"checkpoint (refused|unreadable): .*{name}") as error:
+        load_encoder(expecting(tiny, name), weights_dir=weights, device="cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_without_tensors_is_refused(tiny, tmp_path):
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(EncoderError, match="holds no state dict"):
-        read_state_dict(tmp_path / "empty.pth")
+        load_encoder(expecting(tiny, "empty.pth"), weights_dir=tmp_path, device="cpu")
 
 
 def test_an_absent_device_is_an_error_that_lists_those_present(tiny, weights):
@@ -241,12 +270,11 @@ def test_an_absent_device_is_an_error_that_lists_those_present(tiny, weights):
 
 def test_another_encoders_checkpoint_is_recognised(tiny, tmp_path):
     torch.save(torchvision.models.densenet121().state_dict(), tmp_path / "tiny.pth")
-    swapped = dataclasses.replace(tiny, checkpoint=dataclasses.replace(tiny.checkpoint, file="tiny.pth"))
     with pytest.raises(EncoderError, match=r"missing .*; this looks like the checkpoint of X-MIR"):
-        load_encoder(swapped, weights_dir=tmp_path, device="cpu")
+        load_encoder(expecting(tiny, "tiny.pth"), weights_dir=tmp_path, device="cpu")
 
 
-def test_a_torchscript_program_is_refused_with_the_file_to_use_instead(tmp_path):
+def test_a_torchscript_program_is_refused_with_the_file_to_use_instead(tiny, tmp_path):
     torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "ViT-L-14.pt"))
     with pytest.raises(EncoderError, match=r"is a TorchScript program, .* open_clip_model.safetensors of https://"):
-        read_state_dict(tmp_path / "ViT-L-14.pt")
+        load_encoder(expecting(tiny, "ViT-L-14.pt"), weights_dir=tmp_path, device="cpu")
