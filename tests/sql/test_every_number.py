@@ -53,6 +53,7 @@ WITHOUT_NUMBERS = {
     "drop_projection",
     "drop_run",
     "make_partition",
+    "note_removed_vectors",
     "note_vector_change",
     "refresh_evaluation_query",
     "refresh_filtered_image",

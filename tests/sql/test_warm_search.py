@@ -13,6 +13,7 @@ from medcbir.errors import InputError, VectorError
 from medcbir.retrieval import warm_index
 from medcbir.retrieval.hardware import Hardware
 from medcbir.retrieval.warmth import Warmth
+from medcbir.store.vectors import copy_in
 from medcbir.types import Filter
 
 
@@ -178,3 +179,42 @@ def test_the_log_of_changes_stays_short(db: medcbir.Database, tmp_path: Path) ->
     db.query("DELETE FROM embedding_e WHERE image_id = 1 RETURNING 1")
     db.warm("e")
     assert db.query("SELECT count(*) FILTER (WHERE additive), count(*) FROM vector_change") == [(1000, 1001)]
+
+
+@pytest.mark.parametrize(
+    ("change", "noted"),
+    [
+        ("DELETE FROM image WHERE image_id = 1", {"e": 1}),
+        ("DELETE FROM image WHERE image_id IN (1, 2, 3, 4)", {"e": 1, "f": 1}),
+        ("DELETE FROM image WHERE image_id = 5", {}),
+        ("DELETE FROM embedding WHERE image_id = 2", {"e": 1, "f": 1}),
+        ("DELETE FROM embedding WHERE image_id = 5", {}),
+        ("DELETE FROM embedding_f", {"f": 1}),
+    ],
+)
+def test_a_removal_is_noted_once_for_the_encoders_that_lost_vectors(
+    db: medcbir.Database, change: str, noted: dict[str, int]
+) -> None:
+    """Encoder e has vectors of images 1 to 3, f of 2 to 4, nothing has one of 5."""
+    with medcbir.store.connection.open_database(db.conninfo, install="always") as connection:
+        connection.execute("INSERT INTO dataset (name) VALUES ('d')")
+        connection.execute("INSERT INTO image (dataset_id, uri) SELECT 1, g::text FROM generate_series(1, 5) AS g")
+        for name, images in (("e", [1, 2, 3]), ("f", [2, 3, 4])):
+            connection.execute("SELECT add_encoder(%s, 2, '{}', %s)", (name, name.encode()))
+            copy_in(connection, name, np.array(images), np.repeat(np.eye(1, 2, dtype=np.float32), 3, axis=0))
+        connection.execute("DELETE FROM vector_change")
+        with connection.transaction():
+            connection.execute(change.encode())
+            connection.execute(change.encode())
+        found = connection.execute(
+            "SELECT name, count(*) FROM vector_change JOIN encoder USING (encoder_id) WHERE NOT additive GROUP BY name"
+        ).fetchall()
+    assert dict(found) == noted
+
+
+def test_ingesting_new_files_keeps_the_copies_of_vectors_current(db: medcbir.Database, tmp_path: Path) -> None:
+    fill(db, tmp_path, random(np.random.default_rng(9)), np.zeros(SIZE, np.int64))
+    before = db.query("SELECT count(*) FROM vector_change")
+    (tmp_path / "new.csv").write_text("uri\nnew\n")
+    assert db.ingest(tmp_path / "new.csv", metadata_only=True).added == 1
+    assert db.query("SELECT count(*) FROM vector_change") == before
