@@ -17,6 +17,9 @@ from medcbir.markup import csv_text, latex, markdown
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 _DIGITS = 12  # in CSV and JSON
+_PAGE = 40  # rows that a page of LaTeX holds
+_ROOMY = 6  # columns that fit without being set closer
+_LONG, _PARAGRAPHS = 30, 0.5  # characters beyond which text is set in a paragraph, and the line's share for all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,35 +195,57 @@ def _markdown_cell(cell: Cell, column: Column) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table` with a caption, for a document that loads booktabs."""
-
-    def line(cells: Sequence[str]) -> str:
-        return f"    {' & '.join(cells)} \\\\"
-
-    spec = "".join("r" if column.numeric else "l" for column in table.columns)
+    """A `table` with a caption, a `longtable` where it has more rows than a page; the first line names the packages."""
+    long = len(table.rows) > _PAGE
+    columns = table.columns
+    long_ones = [place for place in range(len(columns)) if _is_long(table, place)]
+    paragraph = rf"p{{{_PARAGRAPHS / max(1, len(long_ones)):.2f}\linewidth}}"
+    spec = "".join(
+        "r" if column.numeric else paragraph if place in long_ones else "l" for place, column in enumerate(columns)
+    )
+    head = [_latex_line([latex(column.title) for column in columns]), r"\midrule"]
+    if any(column.group for column in columns):
+        over = [rf"\multicolumn{{{width}}}{{c}}{{{latex(group)}}}" for group, width in table.headings()]
+        head = [_latex_line(over), *_latex_rules(table.headings()), *head]
+    body = [_latex_line(cells) for row in table.rows for cells in _latex_lines(row, columns)]
+    notes = [rf"\par\footnotesize {latex(note)}" for note in table.notes]
+    caption = rf"\caption{{{latex(table.caption)}}}"
+    packages = r"% needs \usepackage[T1]{fontenc}, \usepackage{booktabs}"
+    if long:
+        lines = [rf"\begin{{longtable}}{{{spec}}}", rf"{caption} \\", r"\toprule", *head, r"\endhead"]
+        lines += [*body, r"\bottomrule", r"\end{longtable}", *(f"{{{note}\\par}}" for note in notes)]
+        return "\n".join([rf"{packages}, \usepackage{{longtable}}", *lines]) + "\n"
+    narrow = [r"\footnotesize\setlength{\tabcolsep}{3pt}"] if len(columns) > _ROOMY else []
+    above = r"\setlength{\abovecaptionskip}{0pt}\setlength{\belowcaptionskip}{6pt}"
     lines = [
-        r"% needs \usepackage{booktabs}",
         r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{latex(table.caption)}}}",
-        rf"  \begin{{tabular}}{{{spec}}}",
-        r"    \toprule",
+        rf"\centering{above}",
+        caption,
+        *narrow,
+        rf"\begin{{tabular}}{{{spec}}}",
+        r"\toprule",
+        *head,
     ]
-    if any(column.group for column in table.columns):
-        first = 1
-        over, rules = [], []
-        for group, width in table.headings():
-            over.append(rf"\multicolumn{{{width}}}{{c}}{{{latex(group)}}}")
-            if group:
-                rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
-            first += width
-        lines += [line(over), f"    {' '.join(rules)}"]
-    lines += [line([latex(column.title) for column in table.columns]), r"    \midrule"]
-    for row in table.rows:
-        lines += [line(cells) for cells in _latex_lines(row, table.columns)]
-    lines += [r"    \bottomrule", r"  \end{tabular}"]
-    lines += [rf"  \par\footnotesize {latex(note)}" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    return "\n".join([packages, *lines, *body, r"\bottomrule", r"\end{tabular}", *notes, r"\end{table}"]) + "\n"
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+def _is_long(table: Table, place: int) -> bool:
+    """Whether a column holds text that is better set as a paragraph."""
+    return any(isinstance(row[place], str) and len(str(row[place])) > _LONG for row in table.rows)
+
+
+def _latex_rules(headings: Sequence[tuple[str, int]]) -> list[str]:
+    """A rule below each group of columns."""
+    rules, first = [], 1
+    for group, width in headings:
+        if group:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    return rules
 
 
 def _latex_lines(row: Sequence[Cell], columns: Sequence[Column]) -> list[list[str]]:
@@ -230,16 +255,12 @@ def _latex_lines(row: Sequence[Cell], columns: Sequence[Column]) -> list[list[st
     below: list[str] = []
     published: list[str] = []
     for cell, column in zip(row, columns, strict=True):
-        text = _latex_text(shown(cell, column))
+        text = latex(shown(cell, column))
         place = cell.place if isinstance(cell, Measure) else None
         values.append(marks[place] % text if place in marks else text)
         for cells, of in ((below, interval), (published, beside)):
             small = of(cell, column.digits or 0) if isinstance(cell, Measure) else ""
-            cells.append(rf"{{\scriptsize {_latex_text(small)}}}" if small else "")
+            cells.append(rf"{{\scriptsize {latex(small)}}}" if small else "")
     if any(published):
         published[0] = r"{\scriptsize published, difference}"
     return [values, *([below] if any(below) else []), *([published] if any(published) else [])]
-
-
-def _latex_text(text: str) -> str:
-    return latex(text).replace(MINUS, "$-$").replace(DASH, "--")
