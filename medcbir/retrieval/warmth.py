@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 from psycopg import sql
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 
 from medcbir.errors import MedcbirError
 from medcbir.store.connection import Connection
@@ -161,5 +162,6 @@ class Warmth:
     def _load(self, connection: Connection, encoder: StoredEncoder) -> None:
         from medcbir.retrieval.warm_index import load
 
-        connection.execute(query("forget_old_changes"), {"encoder_id": encoder.encoder_id})
+        with suppress(InsufficientPrivilege, ReadOnlySqlTransaction):  # who only reads leaves the log to others
+            connection.execute(query("forget_old_changes"), {"encoder_id": encoder.encoder_id})
         self._indexes[encoder.encoder_id] = load(connection, encoder, self._folder)

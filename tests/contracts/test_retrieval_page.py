@@ -9,7 +9,8 @@ import pytest
 import medcbir
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "retrieval.md"
-EXAMPLES = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+EXAMPLES = [block for block in BLOCKS if "GRANT" not in block]
 
 
 @pytest.fixture
