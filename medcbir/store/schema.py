@@ -90,6 +90,15 @@ def install(op: Any, file: str) -> None:
     op.get_bind().execution_options(no_parameters=True).exec_driver_sql(read_sql(file))
 
 
+def replace(op: Any, file: str) -> None:
+    """Within a migration: put the view that `sql/<file>` defines in the place of another version of it.
+
+    It has the same columns, and perhaps further ones after them; what is built on the view stays.
+    """
+    statement = read_sql(file).replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
+    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(statement)
+
+
 def drop(op: Any, file: str) -> None:
     """Within a migration: drop the view or function that `sql/<file>` defines."""
     kind, name = re.fullmatch(r"(view|function)s/(\w+)_v\d+\.sql", file).groups()  # type: ignore[union-attr]
