@@ -1,4 +1,4 @@
-"""The shell: thin Click commands that parse, call one method of `api.py`, and render. See docs/commands.md."""
+"""The shell: thin Click commands that parse, call one method of `medcbir.api`, and render. See docs/commands.md."""
 
 from medcbir.cli.main import main
 
