@@ -17,27 +17,27 @@ from medcbir.report.making import cost, exactness, repeat, studies
 from medcbir.report.map_figure import image_map
 from medcbir.report.markdown import to_markdown
 from medcbir.report.material import Material
-from medcbir.report.precision import covid, leakage, measure_of, pairs, retrieval
+from medcbir.report.precision import covid, leakage, pairs, retrieval
 from medcbir.report.registry import title_of
 from medcbir.report.render import packaged, render
 from medcbir.report.sections import Section
-from medcbir.report.tables import Table, interval, number, to_csv, to_json, to_latex
+from medcbir.report.tables import Table, number, percent, to_csv, to_json, to_latex
 from medcbir.report.tiles import Read
 from medcbir.store.connection import Connection
 from medcbir.types import Progress, Silent
 
 SECTIONS: tuple[Callable[[Material], Section], ...] = (
     retrieval,
+    cases,
+    classes,
+    groups,
+    leakage,
     covid,
     classification,
     pairs,
-    classes,
-    groups,
     index_size,
     image_map,
-    cases,
     cost,
-    leakage,
     data,
     encoders,
     exactness,
@@ -108,14 +108,14 @@ def _lead(material: Material) -> str:
     if best is None:
         return "No encoder has been retrieved with yet; what there is so far is below."
     result, run, metric = best
-    within = interval(measure_of(metric), 3)
-    alone = len(material.retrieved) == 1
+    if metric.n != 1 or metric.value is None:
+        return f"{material.name_of(result)} has the highest P@{metric.n}: {number(metric.value, 3)}."
+    ends = [percent(each) for each in (metric.ci_low, metric.ci_high) if each is not None]
+    within = f" (95 % interval {' to '.join(ends)})" if ends else ""
+    by = "By {}" if len(material.retrieved) == 1 else "Best is {}:"
     return (
-        f"{material.name_of(result)} {'finds' if alone else 'is best: it finds'} an image of the query's class at "
-        f"rank 1 for {number(metric.value, 3)} of {run.labelled_queries:,} queries"
-        f"{f' (95 % interval {within})' if within else ''}, among {run.index:,} index images, in exact cosine order."
-        if metric.n == 1
-        else f"{material.name_of(result)} has the highest P@{metric.n}: {number(metric.value, 3)}."
+        f"{by.format(material.name_of(result))} the nearest image is of the query's class for {percent(metric.value)} "
+        f"of {run.labelled_queries:,} queries{within}, among {run.index:,} index images, in exact cosine order."
     )
 
 

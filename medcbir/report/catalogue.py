@@ -1,5 +1,6 @@
 """Sections on what went in: the data (table 5 and figure 4 of Denner et al. 2024) and the encoders (table 1)."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -44,7 +45,7 @@ def data(material: Material) -> Section:
     ]
     table = Table(
         "data",
-        "Images with exactly one label, the published number below, with the difference, where it is another",
+        f"Images with exactly one label{_with_published(rows)}",
         (
             Column("dataset", "Dataset"),
             Column("modality", "Modality"),
@@ -65,7 +66,8 @@ def data(material: Material) -> Section:
             (
                 Column("class", "Class"),
                 Column("kind", "Kind"),
-                *(Column(split, split, "Images", digits=0) for split in (*_SPLITS, "images")),
+                *(Column(split, split, "Images", digits=0) for split in _SPLITS),
+                Column("images", "all", "Images", digits=0),
             ),
             tuple((each.label, each.kind, each.train, each.val, each.test, each.images) for each in sizes),
             folded=len(sizes) > 20,
@@ -84,9 +86,16 @@ def data(material: Material) -> Section:
     text = (
         "Training images are the index, test images the queries; validation images choose K and when to stop. Patients "
         "are counted where the dataset names them.",
-        f"{duplicates:,} images of the catalogue have the pixels of another, {leaks:,} of them one in another split.",
+        f"{duplicates:,} images of the catalogue have the pixels of another, {leaks:,} of them one in another split."
+        if duplicates
+        else "No image of the catalogue has the pixels of another.",
     )
     return Section("data", title, text, tuple(blocks))
+
+
+def _with_published(rows: Sequence[Sequence[Cell]]) -> str:
+    published = any(isinstance(cell, Measure) and cell.published is not None for row in rows for cell in row)
+    return "; below, the published number and the difference, where it is another" if published else ""
 
 
 def _count(row: Any, split: Split) -> Measure:

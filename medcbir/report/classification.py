@@ -55,7 +55,8 @@ def classification(material: Material) -> Section:
         "validation images; the linear layer stops early by them. AUPRC is average precision, one class "
         "against the rest.",
     )
-    caption = "AUPRC and F1 of each encoder; below, the published value and the difference"
+    published = any(each.published is not None for column in found for each in column)
+    caption = f"AUPRC and F1 of each encoder{'; below, the published value and the difference' if published else ''}"
     table = Table("classification", caption, tuple(columns), tuple(rows))
     return Section("classification", title, text, (table, _how(made)))
 

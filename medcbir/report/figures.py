@@ -103,6 +103,11 @@ def _own(reference: str, figure: str) -> str:
     return f"{before}{sign}{figure}-{name}"
 
 
+def _legend(axes: Any) -> None:
+    """Above the axes, where it covers nothing."""
+    axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, labelcolor=_TEXT)
+
+
 def _plain(ticks: Any) -> None:
     """Numbers as they are, not as powers of ten."""
     ticks.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -172,7 +177,7 @@ def size_and_precision(points: Sequence[ClassPoint], encoder: str, n: int) -> Fi
         axes.set_xscale("log")
         _plain(axes.xaxis)
         axes.set_ylim(-0.03, 1.03)
-        axes.legend(frameon=False, loc="upper left", labelcolor=_TEXT)
+        _legend(axes)
         alt = f"P@{n} of {len(points)} classes by {encoder}, against the number of their index images"
         return Figure("classes", f"P@{n} of each class by {encoder} (figure 3 A).", alt, _svg(axes, "classes", alt))
 
@@ -210,7 +215,7 @@ def index_size(lines: Sequence[tuple[str, Sequence[LinePoint]]], n: int) -> Figu
         ticks = sorted({each.images for _, points in lines for each in points})
         axes.set_xticks(ticks, [f"{each:,.0f}" for each in ticks])
         axes.minorticks_off()
-        axes.legend(frameon=False, ncols=2, labelcolor=_TEXT)
+        _legend(axes)
         alt = f"P@{n} against index images per class: " + ", ".join(
             f"{name} from {points[0].precision:.3f} to {points[-1].precision:.3f}" for name, points in lines
         )

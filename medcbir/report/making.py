@@ -136,41 +136,36 @@ def _study(file: Path) -> Table | None:
     if not file.is_file():
         return None
     study = json.loads(file.read_text(encoding="utf-8"))
+    columns = (
+        Column("case", "Work"),
+        Column("way", "Way"),
+        Column("items", "Items", digits=0),
+        Column("unit", "Unit"),
+        Column("seconds", "median", "Seconds", digits=3),
+        Column("low", "from", "Seconds", digits=3),
+        Column("high", "to", "Seconds", digits=3),
+        Column("repeats", "Rounds", digits=0),
+        Column("ratio", "Times as fast", digits=2),
+        Column("peak_mib", "Peak memory, MiB", digits=0),
+        Column("shares", "Where the time went"),
+        Column("note", "Remark"),
+    )
+    rows = [
+        each
+        | {
+            "shares": ", ".join(f"{stage} {share:.0%}" for stage, share in each["shares"].items()) or None,
+            "note": each["note"] or None,
+        }
+        for each in study["measurements"]
+    ]
+    told = [column for column in columns if any(row[column.key] is not None for row in rows)]
     return Table(
         f"speed_{re.sub(r'[^A-Za-z0-9-]', '_', study['name'])}",
-        study["title"],
-        (
-            Column("case", "Work"),
-            Column("way", "Way"),
-            Column("items", "Items", digits=0),
-            Column("unit", "Unit"),
-            Column("seconds", "Seconds, median", digits=3),
-            Column("low", "from", digits=3),
-            Column("high", "to", digits=3),
-            Column("repeats", "Rounds", digits=0),
-            Column("ratio", f"Times as fast as {study['baseline']}", digits=2),
-            Column("peak_mib", "Peak memory, MiB", digits=0),
-            Column("shares", "Where the time went"),
-            Column("note", "Remark"),
-        ),
-        tuple(
-            (
-                each["case"],
-                each["way"],
-                each["items"],
-                each["unit"],
-                each["seconds"],
-                each["low"],
-                each["high"],
-                each["repeats"],
-                each["ratio"],
-                each["peak_mib"],
-                ", ".join(f"{stage} {share:.0%}" for stage, share in each["shares"].items()) or None,
-                each["note"] or None,
-            )
-            for each in study["measurements"]
-        ),
+        f"{study['title']}, beside {study['baseline']}",
+        tuple(told),
+        tuple(tuple(row[column.key] for column in told) for row in rows),
         notes=tuple(filter(None, (study.get("about", ""),))),
+        folded=True,
     )
 
 

@@ -89,7 +89,7 @@ def point_map(groups: Sequence[Group], points: Floats, encoder: str) -> PointMap
                 lambda group: group.finding if group.modality == chosen else None,
             )
         )
-    return PointMap(caption, len(points), about, pack(cells, sizes), tuple(panels))
+    return PointMap(caption, len(points), about, pack(cells, sizes), tuple(each for each in panels if each.legend))
 
 
 def on_grid(points: Floats) -> npt.NDArray[np.uint16]:

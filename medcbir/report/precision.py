@@ -31,7 +31,7 @@ def retrieval(material: Material) -> Section:
         runs,
         sizes,
         "paper",
-        "P@N of each encoder; below it the 95 % interval, then the published value and the difference",
+        "P@N of each encoder",
     )
     capped = _precision(
         material, "retrieval_capped", "", runs, sizes, "capped", "P@N capped by the class's size in the index"
@@ -70,7 +70,7 @@ def covid(material: Material) -> Section:
         runs,
         sizes,
         "paper",
-        "P@N on the COVID-19 set; below it the 95 % interval, then the published value and the difference",
+        "P@N on the COVID-19 set",
     )
     text = (
         "The set that X-MIR was trained on: pneumonia, COVID-19 and no finding. The paper used a subset of its "
@@ -100,6 +100,12 @@ def _precision(
     rows: list[tuple[Cell, ...]] = [
         (material.name_of(each), *(column[number] for column in found)) for number, (each, _) in enumerate(runs)
     ]
+    below = [
+        words
+        for part, words in (("ci_low", "the 95 % interval"), ("published", "the published value and the difference"))
+        if any(getattr(each, part) is not None for column in found for each in column)
+    ]
+    caption = f"{caption}; below it {', then '.join(below)}" if below else caption
     return Table(name, caption, tuple(columns), tuple(rows))
 
 

@@ -97,6 +97,11 @@ def number(value: float | None, digits: int, *, signed: bool = False) -> str:
     return f"{rounded:{'+' if signed else ''},.{digits}f}".replace("-", MINUS)
 
 
+def percent(share: float) -> str:
+    """A share of 1 in percent."""
+    return f"{share:.1%}".replace("%", " %")
+
+
 def interval(cell: Measure, digits: int) -> str:
     """The 95 % interval in words, empty where there is none."""
     if cell.ci_low is None or cell.ci_high is None:

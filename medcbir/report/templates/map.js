@@ -84,7 +84,7 @@
   }
 
   function whole() {
-    const scale = Math.min(canvas.width, canvas.height) / side;
+    const scale = (0.96 * Math.min(canvas.width, canvas.height)) / side;
     view = { scale, x: (side - canvas.width / scale) / 2, y: (side - canvas.height / scale) / 2 };
   }
 

@@ -114,8 +114,14 @@ def test_it_opens_without_error_or_request_and_shows_every_picture(shown: tuple[
 def test_axe_finds_nothing_to_mend(shown: tuple[Page, list[str]]) -> None:
     page, _ = shown
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    found = Axe().run(page).response
+    # the shadow that tells that there is more to scroll to is a picture, on which axe does not judge
+    page.evaluate("document.querySelectorAll('.scroll').forEach((each) => { each.style.background = 'none'; })")
+    found = Axe().run(page, options={"resultTypes": ["violations", "incomplete"]}).response
     assert [(each["id"], each["nodes"][0]["html"][:120]) for each in found["violations"]] == []
+    unsure = [node for each in found["incomplete"] if each["id"] == "color-contrast" for node in each["nodes"]]
+    assert {"bgImage", "bgGradient"} & {
+        check["data"]["messageKey"] for node in unsure for check in node["any"]
+    } == set()
     assert "color-contrast" in {each["id"] for each in found["passes"]}
 
 
