@@ -36,4 +36,11 @@ class Reports(Search, Runs):
 
         found = [run if isinstance(run, Run) else self.run(run) for run in runs]
         with self._open() as connection:
-            return write_stored(connection, Path(out), found, read=self.read_image, progress=progress)
+            return write_stored(
+                connection,
+                Path(out),
+                found,
+                read=self.read_image,
+                encoders_dir=self.settings.encoders_dir,
+                progress=progress,
+            )

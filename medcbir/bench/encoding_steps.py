@@ -3,7 +3,7 @@
 from medcbir.bench.bench import Bench
 from medcbir.bench.steps import Facts, Step
 from medcbir.bench.suites import COVID
-from medcbir.encoders import SPECS, get_spec, library_versions, recipe_of, recipe_sha256
+from medcbir.encoders import all_specs, find_spec, get_spec, library_versions, recipe_of, recipe_sha256
 from medcbir.errors import EncoderError
 from medcbir.types import EncodeReport, Progress
 
@@ -12,7 +12,7 @@ _IMAGES_PER_SECOND = 20.0  # of a ViT-B/16 on two cores, in bfloat16
 
 def encoding_steps(bench: Bench, encoder: str, needs: tuple[str, ...] = ()) -> list[Step]:
     """The steps of an encoder of the registry."""
-    spec = get_spec(encoder)
+    spec = get_spec(encoder, bench.db.settings.encoders_dir)
     weights_dir = bench.db.settings.weights_dir
 
     def weights_inputs() -> Facts:
@@ -64,9 +64,10 @@ def chosen_encoders(bench: Bench, names: tuple[str, ...]) -> dict[str, bool]:
     """
     stored = {each.name: each.imported for each in bench.rows("encoders_with_vectors", datasets=bench.datasets)}
     there = any(each.with_file for each in bench.rows("labelled_counts") if each.dataset in bench.datasets)
-    found = [name for name in SPECS if there and bench.db.encoder(name)["found"]]
+    folder = bench.db.settings.encoders_dir
+    found = [name for name in all_specs(folder) if there and bench.db.encoder(name)["found"]]
     wanted = list(names) or list(dict.fromkeys([*stored, *found]))
-    if unknown := next((name for name in wanted if name not in stored and name not in SPECS), None):
+    if unknown := next((name for name in wanted if name not in stored and find_spec(name, folder) is None), None):
         raise EncoderError(
             f"no encoder {unknown!r}: the registry has none (`medcbir encoders list`), and no vectors of it are stored "
             f"for the images of {', '.join(bench.datasets)} (`medcbir vectors import`)"

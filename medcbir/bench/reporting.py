@@ -43,6 +43,7 @@ def reporting_step(bench: Bench, runner: Callable[[], Runner]) -> Step:
                 encoder_results(before()),
                 _provenance(bench, before()),
                 read=bench.db.read_image,
+                encoders_dir=bench.db.settings.encoders_dir,
                 progress=progress,
             )
         return {"files": {file.relative_to(bench.out).as_posix(): _sha256(file) for file in files}}

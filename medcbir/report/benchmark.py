@@ -18,7 +18,6 @@ from medcbir.report.map_figure import image_map
 from medcbir.report.markdown import to_markdown
 from medcbir.report.material import Material
 from medcbir.report.precision import covid, leakage, pairs, retrieval
-from medcbir.report.registry import title_of
 from medcbir.report.render import packaged, render
 from medcbir.report.sections import Section
 from medcbir.report.tables import Table, number, percent, to_csv, to_json, to_latex
@@ -54,17 +53,19 @@ def write_benchmark(
     provenance: Provenance,
     *,
     read: Read,
+    encoders_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Write report.html, report.md and tables/NAME.csv, .tex and .json into `out`; return the files.
 
-    The same results give the same bytes, times aside. `read` decodes the pictures that are shown. A section whose
-    numbers are not there says why. Raises `RunError` for an empty `results`, `OSError` where `out` cannot be written.
+    The same results give the same bytes, times aside. `read` decodes the pictures that are shown; `encoders_dir` has
+    the files that describe a user's own encoders. A section whose numbers are not there says why. Raises `RunError` for
+    an empty `results`, `OSError` where `out` cannot be written.
     """
     if not results:
         raise RunError("there is nothing to report: retrieve first with `medcbir retrieve --encoder NAME`")
     progress = progress or Silent()
-    material = Material(connection, results, provenance, read)
+    material = Material(connection, results, provenance, read, encoders_dir)
     progress.begin("report", "sections", len(SECTIONS))
     sections = []
     for make in SECTIONS:
@@ -73,7 +74,7 @@ def write_benchmark(
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "report.html", out / "report.md"]
     title, lead = _title(material), _lead(material)
-    problems = tuple(f"{title_of(each.encoder)}: {reason}" for each in results for reason in each.failures)
+    problems = tuple(f"{material.title_of(each.encoder)}: {reason}" for each in results for reason in each.failures)
     if not figures.available():
         problems = (*problems, figures.MISSING)
     page = render(

@@ -7,7 +7,6 @@ from typing import Any
 from medcbir.evaluation.published import Beside, count_beside_published
 from medcbir.report import figures
 from medcbir.report.material import Material
-from medcbir.report.registry import spec_of, title_of
 from medcbir.report.sections import Block, Section
 from medcbir.report.tables import Cell, Column, Measure, Table
 from medcbir.types import Split
@@ -112,10 +111,10 @@ def encoders(material: Material) -> Section:
     rows: list[tuple[Cell, ...]] = []
     prints: list[tuple[Cell, ...]] = []
     for name in names:
-        spec, each = spec_of(name), stored.get(name)
+        spec, each = material.spec_of(name), stored.get(name)
         rows.append(
             (
-                title_of(name),
+                material.title_of(name),
                 spec.architecture if spec else None,
                 spec.domain if spec else None,
                 ", ".join(spec.trained_on) if spec else None,
@@ -129,7 +128,7 @@ def encoders(material: Material) -> Section:
             checkpoint = each.recipe.get("checkpoint", {}) if isinstance(each.recipe, dict) else {}
             prints.append(
                 (
-                    title_of(name),
+                    material.title_of(name),
                     name,
                     checkpoint.get("file"),
                     each.checkpoint_sha256,

@@ -5,7 +5,6 @@ from itertools import groupby
 from medcbir.evaluation.metrics import Facet
 from medcbir.report import figures
 from medcbir.report.material import Material
-from medcbir.report.registry import title_of
 from medcbir.report.sections import Block, Section
 from medcbir.report.tables import Column, Table
 
@@ -117,7 +116,7 @@ def index_size(material: Material) -> Section:
     points = [each for each in found if each.n == n]
     lines = [
         (
-            title_of(encoder),
+            material.title_of(encoder),
             [
                 figures.LinePoint(each.images_per_class, each.precision, each.one_below, each.one_above)
                 for each in group
@@ -140,7 +139,7 @@ def index_size(material: Material) -> Section:
         ),
         tuple(
             (
-                title_of(each.encoder),
+                material.title_of(each.encoder),
                 each.images_per_class,
                 each.precision,
                 each.precision_std,

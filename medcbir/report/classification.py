@@ -3,7 +3,7 @@
 from medcbir.evaluation.classification import metrics
 from medcbir.report.material import Material
 from medcbir.report.precision import accompanied
-from medcbir.report.registry import name_of, title_of
+from medcbir.report.registry import name_of
 from medcbir.report.sections import Section
 from medcbir.report.tables import Cell, Column, Measure, Table
 from medcbir.store.classifications import find_classification
@@ -49,7 +49,7 @@ def classification(material: Material) -> Section:
     rows: list[tuple[Cell, ...]] = []
     for place, each in enumerate(encoders):
         voted = made.get((each.encoder, "knn"))
-        rows.append((title_of(each.encoder), *(column[place] for column in found), voted.k if voted else None))
+        rows.append((material.title_of(each.encoder), *(column[place] for column in found), voted.k if voted else None))
     text = (
         "How well the neighbours' vote, and one linear layer, tell the classes of the test images. K is chosen on the "
         "validation images; the linear layer stops early by them. AUPRC is average precision, one class "
@@ -58,10 +58,10 @@ def classification(material: Material) -> Section:
     published = any(each.published is not None for column in found for each in column)
     caption = f"AUPRC and F1 of each encoder{'; below, the published value and the difference' if published else ''}"
     table = Table("classification", caption, tuple(columns), tuple(rows))
-    return Section("classification", title, text, (table, _how(made)))
+    return Section("classification", title, text, (table, _how(material, made)))
 
 
-def _how(made: dict[tuple[str, str], Classification]) -> Table:
+def _how(material: Material, made: dict[tuple[str, str], Classification]) -> Table:
     """How K was chosen and the training went."""
     return Table(
         "classifiers",
@@ -79,7 +79,7 @@ def _how(made: dict[tuple[str, str], Classification]) -> Table:
         ),
         tuple(
             (
-                title_of(encoder),
+                material.title_of(encoder),
                 dict(_METHODS)[method],
                 each.labelled_queries,
                 each.classes,

@@ -8,7 +8,6 @@ from typing import Any
 
 from medcbir.report import figures
 from medcbir.report.material import Material
-from medcbir.report.registry import title_of
 from medcbir.report.sections import Block, Listing, Section
 from medcbir.report.tables import Column, Table
 
@@ -87,7 +86,7 @@ def exactness(material: Material) -> Section:
         tuple(
             (
                 each.name,
-                title_of(each.encoder),
+                material.title_of(each.encoder),
                 each.n,
                 each.query_count,
                 each.index_count,

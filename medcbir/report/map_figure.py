@@ -19,7 +19,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from medcbir.report.material import Material
-from medcbir.report.registry import title_of
 from medcbir.report.render import packaged
 from medcbir.report.sections import Panel, PointMap, Section
 
@@ -57,7 +56,7 @@ def image_map(material: Material) -> Section:
         return Section("map", title, ("Left out: the map holds no image.",))
     groups = [Group(row.modality, row.region, row.finding, row.kind, row.dataset, len(row.x)) for row in rows]
     points = np.concatenate([np.stack([row.x, row.y], axis=1, dtype=np.float32) for row in rows])
-    name = title_of(result.encoder)
+    name = material.title_of(result.encoder)
     text = (
         f"The vectors of {name} in two dimensions. What lies close together looks alike to the encoder; distances "
         "across the map mean little.",

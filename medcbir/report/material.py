@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from psycopg.rows import namedtuple_row
 
+from medcbir.encoders import EncoderSpec
 from medcbir.evaluation.metrics import Facet, evaluate, wanted_n
 from medcbir.report.contents import EncoderResults, Provenance
-from medcbir.report.registry import title_of
+from medcbir.report.registry import spec_of, title_of
 from medcbir.report.tiles import Read
 from medcbir.retrieval.run import find_run
 from medcbir.store.connection import Connection
@@ -24,7 +26,9 @@ class Material:
     results: Sequence[EncoderResults]
     provenance: Provenance
     read: Read
+    encoders_dir: Path | None = None
     seed: int = 42
+    _specs: dict[str, EncoderSpec | None] = field(default_factory=dict)
     _runs: dict[str, Run] = field(default_factory=dict)
     _metrics: dict[tuple[Any, ...], list[Metric]] = field(default_factory=dict)
 
@@ -61,13 +65,23 @@ class Material:
             self._metrics[key] = evaluate(self.connection, run, n=n, by=by, intervals=intervals)
         return self._metrics[key]
 
+    def spec_of(self, encoder: str) -> EncoderSpec | None:
+        """The registry's entry of a stored encoder; None if there is none."""
+        if encoder not in self._specs:
+            self._specs[encoder] = spec_of(encoder, self.encoders_dir)
+        return self._specs[encoder]
+
+    def title_of(self, encoder: str) -> str:
+        """What readers call a stored encoder."""
+        return title_of(encoder, self.spec_of(encoder))
+
     def key_of(self, result: EncoderResults) -> str:
         """What tells a result from the others: its encoder, or its run where the encoder has several."""
         return result.run if result.run and self._shares_its_encoder(result) else result.encoder
 
     def name_of(self, result: EncoderResults) -> str:
         """What readers call a result."""
-        title = title_of(result.encoder)
+        title = self.title_of(result.encoder)
         return f"{title}, run {result.run}" if result.run and self._shares_its_encoder(result) else title
 
     def _shares_its_encoder(self, result: EncoderResults) -> bool:

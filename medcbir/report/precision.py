@@ -9,7 +9,7 @@ from medcbir.evaluation.published import Key, beside_published
 from medcbir.report import figures
 from medcbir.report.contents import EncoderResults
 from medcbir.report.material import Material
-from medcbir.report.registry import name_of, title_of
+from medcbir.report.registry import name_of
 from medcbir.report.sections import Block, Matrix, Section
 from medcbir.report.tables import Cell, Column, Measure, Table, number
 from medcbir.types import Definition, Metric, Run
@@ -257,5 +257,5 @@ def leakage(material: Material) -> Section:
 
 
 def _missing(material: Material) -> str:
-    failures = [f"{title_of(each.encoder)}: {reason}" for each in material.results for reason in each.failures]
+    failures = [f"{material.title_of(each.encoder)}: {reason}" for each in material.results for reason in each.failures]
     return "Left out: no encoder has a retrieval run." + (f" {'; '.join(failures)}." if failures else "")

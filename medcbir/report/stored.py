@@ -17,7 +17,13 @@ from medcbir.types import Progress, Run
 
 
 def write_stored(
-    connection: Connection, out: Path, runs: Sequence[Run], *, read: Read, progress: Progress | None = None
+    connection: Connection,
+    out: Path,
+    runs: Sequence[Run],
+    *,
+    read: Read,
+    encoders_dir: Path | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """The report on `runs`, or without any on the newest run of each encoder; return its files."""
     names = [run.name for run in runs] or [name for (name,) in connection.execute(query("newest_runs")).fetchall()]
@@ -31,7 +37,7 @@ def write_stored(
         hardware=hardware(),
         versions=versions(),
     )
-    return write_benchmark(connection, out, results, made, read=read, progress=progress)
+    return write_benchmark(connection, out, results, made, read=read, encoders_dir=encoders_dir, progress=progress)
 
 
 def _commands(connection: Connection, results: Sequence[EncoderResults]) -> list[str]:

@@ -26,7 +26,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of encoders with `tiny.toml`."""
     folder = tmp_path_factory.mktemp("encoders")
     tiny_clip.write(folder / "published")
-    (folder / "tiny.toml").write_text('architecture = "local-dir:published"\nlicence = "CC0"\n')
+    (folder / "tiny.toml").write_text(
+        'architecture = "local-dir:published"\ntitle = "Tiny"\nlicence = "CC0"\nseen = ["covid"]\n'
+    )
     return folder
 
 
@@ -74,7 +76,7 @@ def test_listing_makes_no_database(own: Path, tmp_path: Path, run_medcbir: Run) 
     done = run_medcbir("encoders", "list", "--data-dir", tmp_path / "data", MEDCBIR_ENCODERS_DIR=own, COLUMNS=200)
     assert done.returncode == 0, done.stderr
     (row,) = (line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["tiny"])
-    assert row == ["tiny", "tiny", "32", "medical", "CC0", "yes", "found"]
+    assert row == ["tiny", "Tiny", "32", "medical", "CC0", "yes", "found"]
     assert not (tmp_path / "data").exists()
 
 
@@ -176,3 +178,17 @@ def test_its_weights_and_its_words_are_verified(own: Path, run_medcbir: Run) -> 
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)
     assert (found["state"], found["words"], found["golden"]) == ("ok", "ok", None)
+
+
+def test_a_report_has_its_licence_and_what_it_has_seen(
+    encoded: str, own: Path, tmp_path: Path, run_medcbir: Run
+) -> None:
+    for command in (
+        ("retrieve", "--encoder", "tiny", "-n", 5, "--name", "tiny"),
+        ("report", "tiny", "--out", tmp_path / "out"),
+    ):
+        done = run_medcbir(*command, "--database-url", encoded, MEDCBIR_ENCODERS_DIR=own)
+        assert done.returncode == 0, done.stderr
+    [row] = json.loads((tmp_path / "out" / "tables" / "encoders.json").read_text())["rows"]
+    assert (row["encoder"], row["licence"], row["seen"], row["dim"]) == ("Tiny", "CC0", "COVID-19", 32)
+    assert "Tiny" in (tmp_path / "out" / "report.html").read_text()
