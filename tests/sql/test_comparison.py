@@ -138,6 +138,45 @@ def test_without_same_patient_is_what_a_run_without_them_says(
     assert left.queries < 140
 
 
+@pytest.mark.parametrize(
+    ("index", "n"),
+    [(Filter(split="train"), 20), (Filter(datasets=["m"], split="train", finding="finding 1", modality="CT"), 150)],
+)
+@pytest.mark.usefixtures("vectors")
+def test_metrics_without_leaks_are_those_of_a_run_that_excludes_them(
+    db: medcbir.Database, index: Filter, n: int
+) -> None:
+    """Of a run of few hits those that are known, which are most; of one that keeps the whole index all."""
+    db.query(
+        "UPDATE image SET pixel_sha256 = sha256((image_id %% 100)::text::bytea) WHERE image_id BETWEEN 101 AND 130 "
+        "OR image_id BETWEEN 201 AND 230 RETURNING 1",
+        {},
+    )
+    everything = {"encoder": "good", "index": index, "exclude_same_patient": False, "n": n}
+    full = db.retrieve(**everything)
+    for excluded, same_patient, within in (
+        ({"exclude_same_patient": True}, True, None),
+        ({"exclude_duplicates": True}, False, -1),  # no distance is: the same pixels alone
+        ({"exclude_same_patient": True, "exclude_duplicates": True}, True, -1),
+    ):
+        apart = db.retrieve(**(everything | excluded))
+        chosen = "metric, query_id, label_id, dataset_id, n, relevant, value"
+        wanted = db.query(
+            f"SELECT {chosen} FROM evaluation_query WHERE run_id = %(r)s AND (n IN (1, 7, 20) OR n IS NULL)",
+            {"r": apart.run_id},
+        )
+        found = db.query(
+            f"SELECT {chosen} FROM evaluation_query_without(%(r)s, %(p)s, %(w)s, NULL, '{{1,7,20}}')",
+            {"r": full.run_id, "p": same_patient, "w": within},
+        )
+        values = {row[:-1]: row[-1] for row in found}
+        assert values.keys() == {row[:-1] for row in wanted}
+        unknown = [row for row in wanted if values[row[:-1]] is None and row[-1] is not None]
+        assert all(values[row[:-1]] == row[-1] for row in wanted if row not in unknown)
+        assert len(unknown) < len(wanted) / 2
+        assert bool(unknown) == (n < full.index)
+
+
 def _subset_run(
     db: medcbir.Database, ids: list[int], queries: list[int], tmp_path: Path, n: int
 ) -> dict[int, list[int]]:

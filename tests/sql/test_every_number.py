@@ -163,6 +163,7 @@ def world(clone: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -
             "WHERE image_id = id RETURNING 1",
             {"patient": patient[1:].tolist(), "pixels": pixels[1:].tolist()},
         )
+        _catalogue(db)
         ablation = pd.DataFrame(
             [
                 (seed, size, n, label, 10 + label, int(rng.integers(0, n * (10 + label) + 1)))
@@ -175,6 +176,24 @@ def world(clone: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -
         )
         _ablate(db, ablation)
         yield World(db, tuple(runs), patient, pixels, ablation)
+
+
+def _catalogue(db: medcbir.Database) -> None:
+    """The index images by class, with a vector but for every 17th; and images of their patients outside the index."""
+    with db._open() as connection:
+        connection.execute('UPDATE run SET index_filter = \'{"split": "train"}\'')
+        for split, first in (("train", FIRST), ("val", 700)):
+            connection.execute(
+                "UPDATE image SET split = %s WHERE image_id BETWEEN %s AND %s", (split, first, first + len(INDEX) - 1)
+            )
+            connection.execute(
+                "INSERT INTO image_label SELECT %s + at - 1, label "
+                "FROM unnest(%s::int[]) WITH ORDINALITY AS u (label, at) WHERE label > 0",
+                (first, INDEX.tolist()),
+            )
+        connection.execute(
+            "INSERT INTO embedding_e (image_id, v) SELECT image_id, '[1,0]' FROM image WHERE image_id % 17 > 0"
+        )
 
 
 def _ablate(db: medcbir.Database, rows: pd.DataFrame) -> None:
@@ -884,6 +903,76 @@ def leaks(world: World, run: Stored) -> None:
     close(found, wanted)
 
 
+def without(world: World, run: Stored, same_patient: bool, within: float | None) -> tuple[Stored, pd.DataFrame]:
+    """The run without hits that leak; left_out and known ranks of each labelled query. In plain Python."""
+    index = dict(zip(range(FIRST, FIRST + len(INDEX)), INDEX.tolist(), strict=True))
+    kept, rows = [], []
+    for q, label, relevant in run.labelled[["query", "label", "relevant"]].to_numpy().tolist():
+        origin = {
+            image
+            for image in range(1, 1000)
+            if (same_patient and world.patient[image] == world.patient[q] > 0)
+            or (within is not None and world.pixels[image] == world.pixels[q] > 0)
+        }
+        hits = run.first(q)
+        near = (hits.distance <= within) if within is not None else hits.distance < 0
+        stays = hits[~near & ~hits.image.isin(origin)]
+        found = set(hits.image)
+        gone = sum(index.get(image) == label and (image in found or image % 17 > 0) for image in origin)
+        gone += int((near & ~hits.image.isin(origin) & (hits.label == label)).sum())
+        known = run.n if len(hits) < run.n else len(stays)
+        rows.append((q, label, max(relevant - gone, 0), len(hits) - len(stays), known))
+        kept.append(stays.assign(rank=range(1, len(stays) + 1)))
+    told = pd.DataFrame(rows, columns=["query", "label", "relevant", "left_out", "known"])
+    queries = told[["query", "label", "relevant"]].assign(dataset="a")
+    return Stored(run.run_id, run.classification_id, run.n, queries, pd.concat(kept)), told
+
+
+VARIANTS: tuple[tuple[bool, float | None], ...] = ((True, None), (False, WITHIN), (True, WITHIN))
+
+
+def hits_without(world: World, run: Stored) -> None:
+    for same_patient, within in VARIANTS:
+        left, wanted = without(world, run, same_patient, within)
+        found = world.rows(
+            "query_id query, relevant, hit_label_ids, left_out, known",
+            "FROM hits_without(%(run)s, %(same_patient)s, %(within)s) ORDER BY 1",
+            run,
+            same_patient=same_patient,
+            within=within,
+        )
+        assert found["query"].tolist() == wanted["query"].tolist()
+        assert found.hit_label_ids.tolist() == [left.first(q).label.tolist() for q in wanted["query"]]
+        close(found, wanted[["query", "relevant", "left_out", "known"]])
+        assert wanted.left_out.any()
+
+
+def metrics_without(world: World, run: Stored) -> None:
+    """By the same libraries, from the lists without leaks."""
+    for same_patient, within in VARIANTS:
+        left, told = without(world, run, same_patient, within)
+        matches = left.hits.merge(told[["query", "label"]], on="query", suffixes=("", "_asked"))
+        matches = matches[matches.label == matches.label_asked].groupby("query").size()
+        # a random run may say that fewer could be retrieved than were, which libraries do not take
+        told = told[told.relevant >= told["query"].map(matches).fillna(0)].set_index("query")
+        left.queries = left.queries[left.queries["query"].isin(told.index)]
+        arguments = {"run": run.run_id, "same_patient": same_patient, "within": within}
+        rows = world.db.query(
+            "SELECT metric, query_id, n, value FROM evaluation_query_without(%(run)s, %(same_patient)s, %(within)s)",
+            arguments,
+        )
+        found = {(name, q, n): value for name, q, n, value in rows}
+        assert len(found) == len(rows) == (7 * run.n + 2) * len(run.labelled)
+        for name, (library, *_) in LIBRARIES.items():
+            for n in [None] if name in WITHOUT_N else run.sizes:
+                theirs = library(left, n)
+                for q, relevant, known in told[["relevant", "known"]].itertuples():
+                    wanted = theirs.get(q, 0.0) if relevant or name in ZERO_WITHOUT_RELEVANT else None
+                    wanted = wanted if (relevant if n is None else n) <= known else None
+                    assert found[name, q, n] == (wanted if wanted is None else pytest.approx(wanted, abs=1e-6))
+    assert world.db.query("SELECT current_setting('medcbir.left_out', true)") == [("",)]
+
+
 INDEPENDENT: dict[str, Callable[[World, Stored], None]] = {
     "ablation_precision": ablation,
     "agreement": agreement,
@@ -896,6 +985,8 @@ INDEPENDENT: dict[str, Callable[[World, Stored], None]] = {
     "evaluation": averages,
     "evaluation_cell": cells,
     "evaluation_query": all_metrics,
+    "evaluation_query_without": metrics_without,
+    "hits_without": hits_without,
     "hubness": hubness,
     "k_occurrence": k_occurrence,
     "knn_auprc": knn_auprc,
@@ -948,6 +1039,7 @@ def example(clone: Callable[..., str], tmp_path_factory: pytest.TempPathFactory)
             connection.execute("INSERT INTO patient (dataset_id, source_id) VALUES (1, 'p')")
             connection.execute("UPDATE image SET patient_id = 1 WHERE image_id IN (1, 12)")
             connection.execute("UPDATE image SET pixel_sha256 = '\\x01' WHERE image_id IN (2, 21)")
+            connection.execute("INSERT INTO image_label VALUES (11, 1), (12, 1), (13, 1), (21, 2), (22, 2)")
         rows = [(0, 2, 1, 1, 2, 1), (0, 2, 1, 2, 2, 2), (1, 2, 1, 1, 2, 0), (1, 2, 1, 2, 2, 1)]
         _ablate(db, pd.DataFrame(rows))
         yield db
@@ -1049,6 +1141,18 @@ BY_HAND: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
             ("precision", 1, 2, 1 / 2),
             ("precision", 1, 3, 2 / 3),
         ],
+    ),
+    # Query 1 loses 11, which is near, and 12, which is of its patient: two of three of its class; what comes after
+    # 21 22 31 is not known. Query 2 loses 11, which is near, and 21, which has its pixels.
+    "hits_without": (
+        "SELECT query_id, relevant, hit_label_ids, left_out, known FROM hits_without(1, true, 0.2) ORDER BY 1",
+        [(1, 1, [2, 2, 0], 2, 3), (2, 1, [], 2, 5), (3, 0, [1], 0, 5), (5, 3, [], 0, 5)],
+    ),
+    # Query 1 loses 12 alone, so that one of two of its class is found, and the fifth rank is not known.
+    "evaluation_query_without": (
+        "SELECT query_id, n, value FROM evaluation_query_without(1, true, NULL, '{precision_capped}', '{2, 5}') "
+        "WHERE query_id < 3 ORDER BY 1, 2",
+        [(1, 2, 1 / 2), (1, 5, None), (2, 2, 1 / 2), (2, 5, 1 / 2)],
     ),
     # First hits: 11 three times, 21 once, the four others never; 2/3 on average, variance 11/9, third moment 52/27.
     "hubness": (

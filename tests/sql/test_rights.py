@@ -21,6 +21,8 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "retrieval.md").read_text
 ANSWERING = {
     "approximate_top_n": "approximate_top_n((SELECT v FROM embedding_e LIMIT 1), 'e', 3)",
     "average_precision": "average_precision(1)",
+    "evaluation_query_without": "evaluation_query_without(1, true, 0.01)",
+    "hits_without": "hits_without(1, true, 0.01)",
     "knn_auprc": "knn_auprc(1, 3)",
     "knn_vote": "knn_vote(1, 3)",
     "leaked_hit": "leaked_hit(1, 2)",
