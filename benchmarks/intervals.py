@@ -15,7 +15,7 @@ import numpy as np
 from medcbir.evaluation.bootstrap import Scores, intervals
 from medcbir.evaluation.compare import pair_differences
 
-COLUMNS = [(n, definition) for n in (1, 3, 5, 10) for definition in ("paper", "capped")]
+COLUMNS = [("precision", n, definition) for n in (1, 3, 5, 10) for definition in ("paper", "capped")]
 
 
 def drawn(queries: int) -> Scores:
@@ -25,7 +25,7 @@ def drawn(queries: int) -> Scores:
     classes = rng.choice(185, queries, p=weights / weights.sum())
     clusters = np.where(rng.random(queries) < 0.12, rng.integers(0, queries // 30, queries), -np.arange(queries))
     matches = rng.binomial(1, rng.beta(2, 2, queries)[:, None], (queries, 10)).cumsum(axis=1)
-    values = np.stack([matches[:, n - 1] / n for n, _ in COLUMNS], axis=1)
+    values = np.stack([matches[:, n - 1] / n for _, n, _ in COLUMNS], axis=1)
     return Scores(np.arange(queries), clusters, classes, values)
 
 

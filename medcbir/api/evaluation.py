@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from medcbir.api.encoders import Encoders
 from medcbir.api.runs import Runs, as_filter
 from medcbir.encoders import DEFAULT
 from medcbir.errors import InputError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from medcbir.evaluation.projection import Projection
 
 
-class Evaluation(Runs):
+class Evaluation(Encoders, Runs):
     """How good stored runs are."""
 
     def evaluate(
@@ -45,8 +46,18 @@ class Evaluation(Runs):
                 connection, run, n=n, by=by, metric=metric, possible_only=possible_only, intervals=intervals
             )
 
-    def compare(self, runs: "Sequence[Run | str]", *, n: Sequence[int] | None = None) -> "Comparison":
-        """How P@N of every pair of runs differs on their common queries, with intervals, p, and p after Holm."""
+    def compare(
+        self,
+        runs: "Sequence[Run | str]",
+        *,
+        n: Sequence[int] | None = None,
+        by: "Facet | Sequence[Facet] | None" = None,
+        metric: str | Sequence[str] = "precision",
+    ) -> "Comparison":
+        """How metrics of every pair of runs differ on their common queries, with intervals, p, and p after Holm.
+
+        P@N by both definitions, unless `metric` names others; per group of one facet, or of two, with `by`.
+        """
         from medcbir.evaluation.compare import compare
         from medcbir.evaluation.metrics import wanted_n
 
@@ -54,19 +65,29 @@ class Evaluation(Runs):
         if not found:
             raise InputError("give two or more runs to compare")
         with self._open() as connection:
-            return compare(connection, found, wanted_n(found, n))
+            return compare(connection, found, wanted_n(found, n), metric=metric, by=by)
 
-    def leakage(self, run: Run | str, *, n: Sequence[int] | None = None, within: float = 0.01) -> "Comparison":
-        """P@N of a run less itself without hits of the query's patient, without duplicates of it, and without both.
+    def leakage(
+        self,
+        run: Run | str,
+        *,
+        n: Sequence[int] | None = None,
+        by: "Facet | Sequence[Facet] | None" = None,
+        metric: str | Sequence[str] = "precision",
+        within: float = 0.01,
+    ) -> "Comparison":
+        """A run less itself without hits of the query's patient, without duplicates of it, and without both.
 
-        A near duplicate lies within this cosine distance.
+        A near duplicate lies `within` this cosine distance. P@N by both definitions, unless `metric` names others or
+        'all'; per group of one facet, or of two, with `by`; beside each whether the encoder has `seen` the dataset.
         """
         from medcbir.evaluation.compare import leakage
         from medcbir.evaluation.metrics import wanted_n
 
         run = run if isinstance(run, Run) else self.run(run)
+        seen = self.seen(run.encoder)
         with self._open() as connection:
-            return leakage(connection, run, wanted_n([run], n), within)
+            return leakage(connection, run, wanted_n([run], n), within, metric=metric, by=by, seen=seen)
 
     def ablate_index_size(
         self,

@@ -5,15 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medcbir.cli.options import database, numbers, output_format
+from medcbir.cli.options import database, metrics, numbers, output_format
 
 if TYPE_CHECKING:
     from medcbir.api import Database
     from medcbir.evaluation.metrics import Facet
-
-
-def _names(_: click.Context, __: click.Parameter, value: str | None) -> list[str]:
-    return [part.strip() for part in value.split(",")] if value else []
 
 
 @click.command()
@@ -25,20 +21,7 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> list[str
     metavar="1,3,5,10",
     help="Which N of P@N.  [default: 1,3,5,10 as far as the run goes]",
 )
-@click.option(
-    "--metric",
-    callback=_names,
-    default="precision",
-    show_default=True,
-    metavar="NAME[,NAME]",
-    help="Which metrics of docs/evaluation.md: precision, ndcg, hit_rate, ... or all.",
-)
-@click.option(
-    "--by",
-    callback=_names,
-    metavar="FACET[,FACET]",
-    help="Within each group of class, modality, region, dataset or kind (pathology or anatomy), or of two of them.",
-)
+@metrics
 @click.option(
     "--possible-only/--all-queries",
     default=False,
@@ -73,7 +56,7 @@ def evaluate(
 
     found = db.run(run)
     seen = db.seen(found.encoder)
-    metrics = db.evaluate(found, n=n, by=by, metric=metric, possible_only=possible_only, intervals=intervals)
+    measured = db.evaluate(found, n=n, by=by, metric=metric, possible_only=possible_only, intervals=intervals)
     if output == "json":
         render_json(
             {
@@ -86,7 +69,7 @@ def evaluate(
                 "exclude_same_patient": found.exclude_same_patient,
                 "possible_only": possible_only,
                 "by": by,
-                "metrics": [asdict(each) for each in metrics],
+                "metrics": [asdict(each) for each in measured],
             }
         )
         return
@@ -97,7 +80,7 @@ def evaluate(
     groups = ["group", "second_group"][: len(by)]
     columns = ["metric", "n", "average", "definition", "value", "std", "ci_low", "ci_high"]
     columns += ["queries", "index", "undefined"]
-    rows = [[getattr(each, name) for name in [*groups, *columns]] for each in metrics]
+    rows = [[getattr(each, name) for name in [*groups, *columns]] for each in measured]
     render_rows(title, [*by, *columns], rows, output)
     if seen:
         click.echo(f"Note: {found.encoder} was trained on {', '.join(seen)}", err=True)

@@ -124,6 +124,33 @@ def output_format(*formats: str) -> Callable[[Command], Command]:
     )
 
 
+def metrics(command: Command) -> Command:
+    """Which metrics, and within which groups."""
+    for option in (
+        click.option(
+            "--by",
+            callback=_names,
+            metavar="FACET[,FACET]",
+            help="Within each group of class, modality, region, dataset or kind (pathology or anatomy), or of two of "
+            "them.",
+        ),
+        click.option(
+            "--metric",
+            callback=_names,
+            default="precision",
+            show_default=True,
+            metavar="NAME[,NAME]",
+            help="Which metrics of docs/evaluation.md: precision, ndcg, hit_rate, ... or all.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _names(_: click.Context, __: click.Parameter, value: str | None) -> list[str]:
+    return [part.strip() for part in value.split(",")] if value else []
+
+
 def numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[int] | None:
     """Callback of an option whose value is a list of whole numbers."""
     try:

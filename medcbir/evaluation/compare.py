@@ -7,7 +7,7 @@ the observed one (Phipson and Smyth 2010). Randomisation is what Smucker, Allan 
 retrieval. Holm (1979) corrects for the number of pairs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -16,7 +16,8 @@ import numpy as np
 
 from medcbir.errors import InputError, RunError
 from medcbir.evaluation.bootstrap import AVERAGES, SEED, Floats, Ids, Scores, Sums, intervals
-from medcbir.evaluation.scores import Column, read_scores
+from medcbir.evaluation.metrics import Facet, wanted_facets, wanted_metrics
+from medcbir.evaluation.scores import Column, Leaks, divide, read_scores
 from medcbir.store.columns import copy_columns
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
@@ -32,19 +33,26 @@ _ALL_SIGNS = 13  # clusters up to which all signs are fewer than `FLIPS`
 _FLIPS_AT_ONCE, _CLUSTERS_AT_ONCE = 1 << 10, 1 << 11  # 16 MiB of signs
 
 
+Measure = tuple[str, int | None, Definition | None]
+"""A metric, N where it depends on it, and its definition where it has several."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A number of `first` less that of `second`, over `queries` where both have one; `p_holm` is over all pairs.
 
-    `overlap` is the mean share of the first N hits that both runs return, over all queries of both (view agreement).
-    Values are None where no query has one; the interval and p also where all queries are of one patient.
+    Over all queries, or those of one group (`group`, and `second_group` of two facets). `n` and `definition` are those
+    of `Metric`. `overlap` is the mean share of the first N hits that both runs return, over all queries compared (view
+    agreement_query). `seen`, where a run is compared with itself: whether its encoder was trained on a dataset that
+    queries are of; None where nobody knows. Values are None where no query has one; the interval and p also where all
+    queries are of one patient.
     """
 
     first: str
     second: str
-    n: int
+    n: int | None
     average: Average
-    definition: Definition
+    definition: Definition | None
     queries: int
     first_value: float | None
     second_value: float | None
@@ -54,6 +62,10 @@ class Difference:
     p: float | None
     p_holm: float | None = None
     overlap: float | None = None
+    metric: str = "precision"
+    group: str | None = None
+    second_group: str | None = None
+    seen: bool | None = None
 
     @property
     def significant(self) -> bool:
@@ -92,15 +104,43 @@ class Comparison:
         return [turned for each in self.differences for turned in (each, each.turned())]
 
 
-def compare(connection: Connection, runs: Sequence[Run], n: Sequence[int]) -> Comparison:
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups of queries, each named by up to two facets, and the number (q,) of each query's; each has a query."""
+
+    names: list[tuple[str | None, str | None]]
+    numbers: Ids
+
+    @staticmethod
+    def of(connection: Connection, scores: Scores, datasets: Ids, facets: Sequence[Facet]) -> "Groups":
+        """Those of the facets together, all queries as one without any."""
+        names, numbers = divide(connection, scores, datasets, facets)
+        return Groups([(each[0] if each else None, each[1] if len(each) > 1 else None) for each in names], numbers)
+
+    @staticmethod
+    def one(scores: Scores) -> "Groups":
+        """All queries."""
+        return Groups([(None, None)], np.zeros(len(scores.query_ids), np.int64))
+
+
+def compare(
+    connection: Connection,
+    runs: Sequence[Run],
+    n: Sequence[int],
+    *,
+    metric: str | Sequence[str] = "precision",
+    by: Facet | Sequence[Facet] | None = None,
+) -> Comparison:
     """Every pair of `runs`, on the queries that all of them answered with the same class.
 
-    Raises `InputError` for fewer than two runs or one named twice, `RunError` where no query is common to them.
+    `metric` and `by` choose as for `evaluate`. Raises `InputError` for fewer than two runs or one named twice, an
+    unknown metric or facet, `RunError` where no query is common to them.
     """
     if len(runs) < 2 or len({run.run_id for run in runs}) < len(runs):
         raise InputError("give two or more different runs to compare; `--leakage` compares one with itself")
-    read = [read_scores(connection, run, ["precision", "precision_capped"], n) for run in runs]
-    scores, columns = [found[0] for found in read], _definitions(read[0][1])
+    names, facets = wanted_metrics(connection, metric), wanted_facets(by)
+    read = [read_scores(connection, run, list(names), n) for run in runs]
+    scores, measures = [found[0] for found in read], _measures(read[0][1], names)
     keys = [each.query_ids * (1 << 24) + each.classes for each in scores]
     common = keys[0]
     for other in keys[1:]:
@@ -117,125 +157,159 @@ def compare(connection: Connection, runs: Sequence[Run], n: Sequence[int]) -> Co
         if len(own) > len(common)
     ]
     warnings += _unlike(connection, runs)
+    datasets = read[0][2][np.isin(keys[0], common)]
     scores = [each.where(np.isin(own, common)) for each, own in zip(scores, keys, strict=True)]
+    groups = Groups.of(connection, scores[0], datasets, facets)
     found = []
     for (first, of_first), (second, of_second) in combinations(zip(runs, scores, strict=True), 2):
-        pair = {"first_run_id": first.run_id, "second_run_id": second.run_id, "n": list(n)}
-        overlaps = dict(connection.execute(query("agreement"), pair).fetchall())
-        differences = pair_differences((first.name, of_first), (second.name, of_second), columns)
-        found.append([replace(each, overlap=overlaps[each.n]) for each in differences])
+        overlaps = _overlaps(connection, (first, second), n, of_first.query_ids, groups)
+        differences = pair_differences((first.name, of_first), (second.name, of_second), measures, groups)
+        found.append(
+            [replace(each, overlap=overlaps.get((each.n, each.group, each.second_group))) for each in differences]
+        )
     return Comparison(tuple(runs), len(common), len(np.unique(scores[0].clusters)), _corrected(found), tuple(warnings))
 
 
-def leakage(connection: Connection, run: Run, n: Sequence[int], within: float) -> Comparison:
+def leakage(
+    connection: Connection,
+    run: Run,
+    n: Sequence[int],
+    within: float,
+    *,
+    metric: str | Sequence[str] = "precision",
+    by: Facet | Sequence[Facet] | None = None,
+    seen: Sequence[str] | None = None,
+) -> Comparison:
     """A run with all its hits, against itself without those of the query's patient, duplicates, and both.
 
     A duplicate has the query's pixels, or a distance of at most `within`. Further hits move up, so a query needs more
-    hits than N; one that runs out of them has no value, and is left out and counted in the warnings. By definition
-    `paper`: how many relevant images are duplicates is not known beyond the hits.
+    hits than N; one that runs out of them has no value, and is left out and counted in the warnings (function
+    evaluation_query_without). `metric` and `by` as evaluate; `seen` are the datasets that the encoder was trained on,
+    None where nobody knows. Raises `InputError` for an unknown metric or facet, `RunError` without labelled queries.
     """
-    paper = read_scores(connection, run, ["precision"], n)[0]
-    hits = copy_columns(
-        connection,
-        query("hits_with_leaks"),
-        {"run_id": run.run_id, "within": within},
-        {"query_id": "bigint", **dict.fromkeys(("rank", "relevant", "same_patient", "duplicate"), "integer")},
-    )
-    query_of = np.searchsorted(paper.query_ids, hits["query_id"])
-    same_patient, duplicate = hits["same_patient"] > 0, hits["duplicate"] > 0
+    names, facets = wanted_metrics(connection, metric), wanted_facets(by)
+    whole, columns, datasets = read_scores(connection, run, list(names), n)
+    if not len(whole.query_ids):
+        raise RunError(f"run {run.name} has no query with exactly one label, so there is nothing to compare")
+    measures = _measures(columns, names)
+    groups = Groups.of(connection, whole, datasets, facets)
+    known = _seen(connection, datasets, groups, seen)
     found, warnings = [], []
-    for name, leaked in (
-        ("without same patient", same_patient),
-        ("without duplicates", duplicate),
-        ("without both", same_patient | duplicate),
-    ):
-        values = without(query_of, hits["relevant"], leaked, len(paper.query_ids), n, run.n)
-        columns: list[tuple[int, Definition]] = [(size, "paper") for size in n]
-        found.append(pair_differences((run.name, paper), (name, replace(paper, values=values)), columns))
-        undetermined = int(np.isnan(values[:, -1]).sum())
-        told = f"{name}: {int(leaked.sum())} hits of {len(np.unique(query_of[leaked]))} queries are left out"
-        if undetermined:
-            told += (
-                f"; {undetermined} queries then have fewer than {max(n)} hits and count in neither number: retrieve "
-                f"again with a larger -n than {run.n} to have them in"
-            )
-        warnings.append(told)
+    variants: tuple[tuple[str, Leaks], ...] = (
+        ("without same patient", (True, None)),
+        ("without duplicates", (False, within)),
+        ("without both", (True, within)),
+    )
+    for name, leaks in variants:
+        left = read_scores(connection, run, list(names), n, without=leaks)[0]
+        differences = pair_differences((run.name, whole), (name, left), measures, groups)
+        found += [replace(each, seen=known[each.group, each.second_group]) for each in differences]
+        warnings.append(_told(connection, run, name, leaks, max(n)))
     if run.exclude_same_patient:
         warnings.append("the run itself was made without hits of the same patient")
-    return Comparison(
-        (run,),
-        len(paper.query_ids),
-        len(np.unique(paper.clusters)),
-        tuple(difference for differences in found for difference in differences),
-        tuple(warnings),
-    )
+    patients = len(np.unique(whole.clusters))
+    return Comparison((run,), len(whole.query_ids), patients, tuple(found), tuple(warnings))
 
 
-def _definitions(columns: Sequence[Column]) -> list[tuple[int, Definition]]:
-    return [(n or 0, "capped" if metric.endswith("_capped") else "paper") for metric, n in columns]
+def _measures(columns: Sequence[Column], names: Mapping[str, tuple[str, Definition | None]]) -> list[Measure]:
+    return [(names[view][0], n, names[view][1]) for view, n in columns]
 
 
-def without(
-    query_of: Ids,
-    relevant: Ids,
-    left_out: np.ndarray[Any, np.dtype[np.bool_]],
-    queries: int,
-    n: Sequence[int],
-    kept: int,
-) -> Floats:
-    """P@N (queries, len(n)) of hits in order after some are left out; NaN where too few remain to tell.
+def _told(connection: Connection, run: Run, name: str, leaks: Leaks, n: int) -> str:
+    """How much is left out, and for how many queries the rest is not known."""
+    same_patient, within = leaks
+    arguments = {"run_id": run.run_id, "same_patient": same_patient, "within": within, "n": n}
+    row = connection.execute(query("leaks"), arguments).fetchone()
+    assert row is not None  # noqa: S101
+    hits, queries, undetermined = row
+    told = f"{name}: {hits} hits of {queries} queries are left out"
+    if undetermined:
+        told += (
+            f"; {undetermined} queries then have fewer than {n} hits and count in neither number: retrieve again with "
+            f"a larger -n than {run.n} to have them in"
+        )
+    return told
 
-    `query_of` (h,) is the position of each hit's query. A query with fewer than `kept` hits has no further ones, so
-    that missing ones count as not relevant (equation 1 of Denner et al. 2024).
-    """
-    complete = np.bincount(query_of, minlength=queries) < kept
-    query_of, relevant = query_of[~left_out], relevant[~left_out]
-    remaining = np.bincount(query_of, minlength=queries)
-    rank = np.arange(len(query_of)) - (np.cumsum(remaining) - remaining)[query_of]
-    values = np.stack([np.bincount(query_of, relevant * (rank < size), minlength=queries) / size for size in n], axis=1)
-    known = complete[:, None] | (remaining[:, None] >= np.asarray(n))
-    return np.where(known, values, np.nan)
+
+def _overlaps(
+    connection: Connection, pair: tuple[Run, Run], n: Sequence[int], query_ids: Ids, groups: Groups
+) -> dict[tuple[int | None, str | None, str | None], float]:
+    """Mean overlap of the queries of each group, by N and the group's names."""
+    arguments = {"first_run_id": pair[0].run_id, "second_run_id": pair[1].run_id, "n": list(n)}
+    rows = copy_columns(connection, query("overlaps"), arguments, {"query_id": "bigint"}, {"overlap": len(n)})
+    overlaps = rows["overlap"][np.searchsorted(rows["query_id"], query_ids)]
+    return {
+        (size, *names): float(overlaps[groups.numbers == number, column].mean())
+        for number, names in enumerate(groups.names)
+        for column, size in enumerate(n)
+    }
+
+
+def _seen(
+    connection: Connection, datasets: Ids, groups: Groups, seen: Sequence[str] | None
+) -> dict[tuple[str | None, str | None], bool | None]:
+    """Whether a dataset of each group's queries is among those `seen`."""
+    if seen is None:
+        return dict.fromkeys(groups.names)
+    rows = connection.execute("SELECT dataset_id FROM dataset WHERE name = any(%s)", (list(seen),)).fetchall()
+    of_seen = np.isin(datasets, [dataset_id for (dataset_id,) in rows])
+    return {names: bool(of_seen[groups.numbers == number].any()) for number, names in enumerate(groups.names)}
 
 
 def pair_differences(
-    first: tuple[str, Scores], second: tuple[str, Scores], columns: Sequence[tuple[int, Definition]]
+    first: tuple[str, Scores], second: tuple[str, Scores], measures: Sequence[Measure], groups: Groups | None = None
 ) -> list[Difference]:
-    """Micro and macro differences of each column; both sides have the same queries in the same order."""
+    """Micro and macro differences of each column, which `measures` name, within each group.
+
+    Both sides have the same queries in the same order.
+    """
     (first_name, a), (second_name, b) = first, second
+    groups = groups or Groups.one(a)
     difference = replace(a, values=a.values - b.values)
     undefined = np.isnan(difference.values)
-    sides = [averages_of(replace(each, values=np.where(undefined, np.nan, each.values))) for each in (a, b)]
-    found = intervals(difference)
-    p = sign_flip(contributions(difference)).reshape(2, -1)
-    queries = (~undefined).sum(axis=0)
+    sides = [
+        averages_of(replace(each, values=np.where(undefined, np.nan, each.values)), groups.numbers) for each in (a, b)
+    ]
+    found = intervals(difference, groups.numbers)
 
-    def number(values: Floats, at: tuple[int, int]) -> float | None:
+    def number(values: Floats, at: tuple[int, int, int]) -> float | None:
         return None if np.isnan(values[at]) else float(values[at])
 
-    return [
-        Difference(
-            first_name,
-            second_name,
-            n,
-            average,  # type: ignore[arg-type]
-            definition,
-            int(queries[column]),
-            number(sides[0], (row, column)),
-            number(sides[1], (row, column)),
-            number(found.value[0], (row, column)),
-            number(found.low[0], (row, column)),
-            number(found.high[0], (row, column)),
-            None if np.isnan(found.low[0, row, column]) else float(p[row, column]),
-        )
-        for row, average in enumerate(AVERAGES)
-        for column, (n, definition) in enumerate(columns)
-    ]
+    differences = []
+    for place, (group, second_group) in enumerate(groups.names):
+        members = difference.where(groups.numbers == place)
+        p = sign_flip(contributions(members)).reshape(2, -1)
+        queries = (~np.isnan(members.values)).sum(axis=0)
+        differences += [
+            Difference(
+                first_name,
+                second_name,
+                n,
+                average,  # type: ignore[arg-type]
+                definition,
+                int(queries[column]),
+                number(sides[0], (place, row, column)),
+                number(sides[1], (place, row, column)),
+                number(found.value, (place, row, column)),
+                number(found.low, (place, row, column)),
+                number(found.high, (place, row, column)),
+                None if np.isnan(found.low[place, row, column]) else float(p[row, column]),
+                metric=metric,
+                group=group,
+                second_group=second_group,
+            )
+            for row, average in enumerate(AVERAGES)
+            for column, (metric, n, definition) in enumerate(measures)
+        ]
+    return differences
 
 
-def averages_of(scores: Scores) -> Floats:
-    """Micro and macro (2, m) of all queries, without intervals."""
-    sums = Sums.of(scores, np.zeros(len(scores.query_ids), np.int64), 1)
-    averages: Floats = sums.averages(sums.clusters[:, None].astype(np.float64))[0, 0]
+def averages_of(scores: Scores, groups: Ids | None = None) -> Floats:
+    """Micro and macro (g, 2, m) within each group, of which `groups` (q,) has the numbers, without intervals."""
+    if groups is None:
+        groups = np.zeros(len(scores.query_ids), np.int64)
+    sums = Sums.of(scores, groups, int(groups.max()) + 1)
+    averages: Floats = sums.averages(sums.clusters[:, None].astype(np.float64))[0]
     return averages
 
 

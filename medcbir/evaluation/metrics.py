@@ -39,16 +39,15 @@ def evaluate(
     part; with `intervals` each average has the 95 % interval of `bootstrap`. Raises `InputError` for an N beyond the
     run's, an unknown metric or facet, `RunError` where no query can be averaged.
     """
-    registered = [name for (name,) in connection.execute(query("metrics")).fetchall()]
-    names = _views([metric] if isinstance(metric, str) else metric, registered)
-    facets = _facets([by] if isinstance(by, str) else by or ())
+    names = wanted_metrics(connection, metric)
+    facets = wanted_facets(by)
     sizes = wanted_n([run], n)
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         rows: list[Any] = cursor.execute(
             query("evaluate"),
             {
                 "run_id": run.run_id,
-                "metric": names,
+                "metric": list(names),
                 "n": sizes,
                 "facet": facets[0] if facets else "all",
                 "second_facet": facets[1] if len(facets) > 1 else "all",
@@ -64,13 +63,13 @@ def evaluate(
         raise RunError(
             f"no query of run {run.name} has a relevant image that it may retrieve: retrieve among another --index"
         )
-    ends = read_intervals(connection, run, names, sizes, facets, possible_only=possible_only) if intervals else {}
+    ends = read_intervals(connection, run, list(names), sizes, facets, possible_only=possible_only) if intervals else {}
     nowhere = (None, None)
     return [
         Metric(
             n=row.n,
             average=row.average,
-            definition=_definition(row.metric, registered),
+            definition=names[row.metric][1],
             value=row.value,
             std=row.std,
             queries=row.queries,
@@ -78,7 +77,7 @@ def evaluate(
             ci_low=ends.get(_key(row, facets), nowhere)[0],
             ci_high=ends.get(_key(row, facets), nowhere)[1],
             group=row.group_name if facets else None,
-            metric=row.metric.removesuffix(_CAPPED),
+            metric=names[row.metric][0],
             index=row.index_images,
             second_group=row.second_group if len(facets) > 1 else None,
         )
@@ -101,18 +100,29 @@ def wanted_n(runs: Sequence[Run], n: Sequence[int] | None) -> list[int]:
     return wanted
 
 
-def _views(wanted: Sequence[str], registered: Sequence[str]) -> list[str]:
-    """The views of the metrics wanted, each definition of a metric being one."""
+def wanted_metrics(connection: Connection, metric: str | Sequence[str]) -> dict[str, tuple[str, Definition | None]]:
+    """Names of the views of the metrics that `metric` names, or of all, in order, with the metric and its definition.
+
+    Raises `InputError` for an unknown one.
+    """
+    wanted = [metric] if isinstance(metric, str) else metric
+    registered = [name for (name,) in connection.execute(query("metrics")).fetchall()]
     names = dict.fromkeys(name.removesuffix(_CAPPED) for name in registered)
     for name in wanted:
         if name != "all" and name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
             raise InputError(f"unknown metric {name!r}: {meant}There are {', '.join(names)}, or all")
-    return [name for name in registered if "all" in wanted or name.removesuffix(_CAPPED) in wanted]
+    return {
+        name: (name.removesuffix(_CAPPED), _definition(name, registered))
+        for name in registered
+        if "all" in wanted or name.removesuffix(_CAPPED) in wanted
+    }
 
 
-def _facets(by: Sequence[Facet]) -> list[Facet]:
+def wanted_facets(by: Facet | Sequence[Facet] | None) -> list[Facet]:
+    """One facet or two as a list; raises `InputError` for an unknown one, the same twice, or more."""
+    by = [by] if isinstance(by, str) else by or ()
     for facet in by:
         if facet not in FACETS:
             raise InputError(f"unknown facet {facet!r}: choose among {', '.join(FACETS)}")

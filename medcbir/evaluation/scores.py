@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from psycopg import sql
 
 from medcbir.evaluation.bootstrap import AVERAGES, Ids, Scores, intervals
 from medcbir.store.columns import copy_columns
@@ -13,18 +14,30 @@ from medcbir.types import Run
 Column = tuple[str, int | None]
 """A metric's name, and N where it depends on it."""
 
+Leaks = tuple[bool, float | None]
+"""Which hits are left out: those of the query's patient or not, duplicates within a cosine distance or not (None)."""
+
 IntervalKey = tuple[str, int | None, str, tuple[str, ...]]
 """A metric's name, N, micro or macro, and the group, by one name per facet."""
 
+_ALL = "evaluation_query"
+_WITHOUT = "evaluation_query_without(%(run_id)s, %(same_patient)s, %(within)s, %(metric)s::text[], %(n)s::integer[])"
+
 
 def read_scores(
-    connection: Connection, run: Run, metrics: Sequence[str], n: Sequence[int], *, possible_only: bool = False
+    connection: Connection,
+    run: Run,
+    metrics: Sequence[str],
+    n: Sequence[int],
+    *,
+    possible_only: bool = False,
+    without: Leaks | None = None,
 ) -> tuple[Scores, list[Column], Ids]:
     """Values of `metrics` of the q labelled queries of `run`, what their columns are, and the queries' datasets (q,).
 
     Queries are in the order of their ids; a query's cluster is its patient, or itself where that is unknown. Columns
     are in the order of `metrics`, then of N. With `possible_only` queries without a possible relevant image are left
-    out.
+    out. `without` leaves out hits (function evaluation_query_without); what that leaves unknown is undefined.
     """
     chosen = {"run_id": run.run_id, "possible_only": possible_only}
     queries = copy_columns(
@@ -38,10 +51,12 @@ def read_scores(
     ).fetchall()
     values = np.full((len(queries["query_id"]), len(columns)), np.nan)
     if columns:
+        source = sql.SQL(_ALL if without is None else _WITHOUT)
+        same_patient, within = without or (None, None)
         rows = copy_columns(
             connection,
-            query("query_scores"),
-            chosen | {"metric": list(metrics), "n": list(n)},
+            sql.SQL(query("query_scores")).format(source=source).as_string(connection),
+            chosen | {"metric": list(metrics), "n": list(n), "same_patient": same_patient, "within": within},
             {"query_id": "bigint"},
             {"score": len(columns)},
         )
@@ -61,7 +76,7 @@ def read_intervals(
 ) -> dict[IntervalKey, tuple[float | None, float | None]]:
     """The ends of the 95 % interval of every average of `metrics`, within the groups of `facets` if there are any."""
     scores, columns, datasets = read_scores(connection, run, metrics, n, possible_only=possible_only)
-    groups, numbers = _groups(connection, scores, datasets, facets)
+    groups, numbers = divide(connection, scores, datasets, facets)
     found = intervals(scores, numbers)
     return {
         (metric, size, average, group): (
@@ -74,10 +89,10 @@ def read_intervals(
     }
 
 
-def _groups(
+def divide(
     connection: Connection, scores: Scores, datasets: Ids, facets: Sequence[str]
 ) -> tuple[list[tuple[str, ...]], Ids]:
-    """Names of the groups of all facets together, and the number (q,) of each query's."""
+    """Names of the groups of all facets together, and the number (q,) of each query's; one without a name of none."""
     dataset_names = dict(connection.execute("SELECT dataset_id, name FROM dataset").fetchall())
     labels = {
         row[0]: dict(zip(("class", "modality", "region", "kind"), row[1:], strict=True))

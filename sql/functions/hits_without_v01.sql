@@ -25,12 +25,12 @@ AS $$
     leaking AS MATERIALIZED (
         SELECT a.query_id, o.image_id
         FROM asked AS a
-        INNER JOIN image AS o ON o.patient_id = a.patient_id
+        INNER JOIN image AS o ON o.patient_id = a.patient_id AND o.image_id <> a.query_id
         WHERE hits_without.same_patient
         UNION
         SELECT a.query_id, o.image_id
         FROM asked AS a
-        INNER JOIN image AS o ON o.pixel_sha256 = a.pixel_sha256
+        INNER JOIN image AS o ON o.pixel_sha256 = a.pixel_sha256 AND o.image_id <> a.query_id
         WHERE within IS NOT NULL
     ),
 
@@ -48,8 +48,7 @@ AS $$
             dataset text, datasets jsonb, modality text, region text, split text, finding text, named text
         )
         WHERE
-            k.image_id <> k.query_id
-            AND NOT EXISTS (SELECT FROM image_label AS e WHERE e.image_id = c.image_id AND e.label_id <> c.label_id)
+            NOT EXISTS (SELECT FROM image_label AS e WHERE e.image_id = c.image_id AND e.label_id <> c.label_id)
             AND (
                 k.image_id = any(a.hit_ids)
                 OR (

@@ -26,7 +26,7 @@ def test_compare_prints_differences_of_two_runs(filled: str, run_medcbir: RunMed
             assert each["overlap"] == 1
         options = ["--n", 3, "--format", "markdown", "--database-url", filled]
         lines = run_medcbir("compare", "first", "second", *options).stdout.splitlines()
-        assert lines[0].startswith("| first | second | n |")
+        assert lines[0].startswith("| first | second | metric | n |")
         assert lines[0].endswith("| p\\_holm | overlap |")
         assert len(lines) == 6
         done = run_medcbir("compare", "first", "second", "--n", "5", "--database-url", filled)
@@ -41,8 +41,18 @@ def test_leakage_is_a_comparison_of_one_run(filled: str, run_medcbir: RunMedcbir
     done = run_medcbir("compare", "--leakage", "first", "--n", "1", "--format", "csv", "--database-url", filled)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert [row["second"] for row in rows[::2]] == ["without same patient", "without duplicates", "without both"]
+    assert [row["second"] for row in rows[::4]] == ["without same patient", "without duplicates", "without both"]
+    assert {(row["metric"], row["definition"], row["seen"]) for row in rows} == {
+        ("precision", "paper", "False"),
+        ("precision", "capped", "False"),
+    }
     assert "Note: the run itself was made without hits of the same patient" in done.stderr
+    options = ("--n", "1", "--metric", "ndcg,vote", "--by", "modality", "--format", "json", "--database-url", filled)
+    found = json.loads(run_medcbir("compare", "--leakage", "first", *options).stdout)["differences"]
+    assert {(each["metric"], each["group"]) for each in found} == {
+        (metric, modality) for metric in ("ndcg", "vote") for modality in ("CT", "MR")
+    }
+    assert len(found) == 3 * 2 * 2 * 2
     assert run_medcbir("compare", "--leakage", "first", "second", "--database-url", filled).returncode == 2
 
 

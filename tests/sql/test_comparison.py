@@ -11,7 +11,7 @@ from stored_runs import store
 
 import medcbir
 from medcbir.errors import InputError, RunError
-from medcbir.evaluation.compare import Comparison
+from medcbir.evaluation.compare import leakage
 from medcbir.types import Filter
 
 SIZE, CLASSES = 420, 4
@@ -43,10 +43,6 @@ def vectors(db: medcbir.Database, tmp_path: Path) -> npt.NDArray[np.float32]:
     return made.astype(np.float32)
 
 
-def _by_number(found: Comparison) -> dict[tuple[str, int, str, str], medcbir.evaluation.compare.Difference]:
-    return {(each.second, each.n, each.average, each.definition): each for each in found.differences}
-
-
 @pytest.mark.usefixtures("vectors")
 def test_a_difference_is_that_of_what_evaluate_says_of_each(db: medcbir.Database) -> None:
     good, poor = db.retrieve(encoder="good", name="good"), db.retrieve(encoder="poor", name="poor")
@@ -54,6 +50,18 @@ def test_a_difference_is_that_of_what_evaluate_says_of_each(db: medcbir.Database
     found = db.compare(["good", poor, again], n=[1, 10])
     assert (found.queries, found.warnings, len(found.differences)) == (140, (), 3 * 2 * 4)
     values = {run: {(m.n, m.average, m.definition): m.value for m in db.evaluate(run)} for run in ("good", "poor")}
+    by_class = db.compare(["good", poor], n=[1, 10], metric="all", by="class")
+    of_classes = {
+        (run, m.metric, m.n, m.average, m.definition, m.group): m
+        for run in ("good", "poor")
+        for m in db.evaluate(run, n=[1, 10], metric="all", by="class")
+    }
+    assert len(by_class.differences) * 2 == len(of_classes)
+    for each in by_class.differences:
+        key = (each.metric, each.n, each.average, each.definition, each.group)
+        assert each.first_value == pytest.approx(of_classes["good", *key].value)
+        assert each.second_value == pytest.approx(of_classes["poor", *key].value)
+        assert each.queries <= of_classes["good", *key].queries
     for each in found.differences:
         key = (each.n, each.average, each.definition)
         if (each.first, each.second) == ("good", "poor"):
@@ -110,18 +118,28 @@ def test_runs_of_other_queries_or_another_index_are_compared_with_a_warning(db: 
 def test_without_same_patient_is_what_a_run_without_them_says(
     db: medcbir.Database, vectors: npt.NDArray[np.float32]
 ) -> None:
-    db.retrieve(encoder="good", name="with", n=60, exclude_same_patient=False)
-    apart = {
-        (m.n, m.average): m.value for m in db.evaluate(db.retrieve(encoder="good", n=10)) if m.definition == "paper"
-    }
-    both = {(m.n, m.average): m.value for m in db.evaluate("with", n=[1, 3, 5, 10]) if m.definition == "paper"}
-    found = db.leakage("with")
-    for (second, n, average, _), each in _by_number(found).items():
-        assert each.first_value == pytest.approx(both[n, average])
-        if second == "without same patient":
-            assert each.second_value == pytest.approx(apart[n, average])
-            assert each.difference == pytest.approx(both[n, average] - apart[n, average])
-    assert _by_number(found)["without same patient", 1, "micro", "paper"].difference > 0
+    """Every metric, of all queries and of each class; runs keep the whole index, so that nothing is unknown."""
+    full = db.retrieve(encoder="good", name="with", n=300, exclude_same_patient=False)
+    without = db.retrieve(encoder="good", n=300)
+    for by in (None, "class"):
+        chosen = {"metric": "all", "by": by, "n": [1, 3, 10]}
+        both, apart = (
+            {(m.metric, m.n, m.average, m.definition, m.group): m.value for m in db.evaluate(run, **chosen)}
+            for run in (full, without)
+        )
+        found = db.leakage("with", **chosen)
+        assert len(found.differences) == 3 * len(both)
+        for each in found.differences:
+            key = (each.metric, each.n, each.average, each.definition, each.group)
+            assert each.first_value == pytest.approx(both[key])
+            assert each.seen is None
+            if each.second == "without same patient":
+                assert each.second_value == pytest.approx(apart[key])
+                assert each.difference == pytest.approx(both[key] - apart[key])
+                assert each.difference - 1e-12 <= each.ci_high
+        if by is None:
+            gap = next(e for e in found.differences if (e.second, e.metric, e.n) == ("without same patient", "ndcg", 1))
+            assert gap.difference > 0
     rows = db.query(
         "SELECT query_id, image_id, same_patient, near_duplicate FROM run, leaked_hit(run_id) WHERE name = 'with'"
     )
@@ -134,8 +152,28 @@ def test_without_same_patient_is_what_a_run_without_them_says(
     assert f"{sum(row[2] for row in rows)} hits of" in told
     short = db.leakage(db.retrieve(encoder="good", n=10, exclude_same_patient=False), n=[10])
     assert "have fewer than 10 hits" in short.warnings[0]
-    (left,) = [e for e in short.differences if (e.second, e.average) == ("without same patient", "micro")]
+    left = next(each for each in short.differences if each.second == "without same patient")
     assert left.queries < 140
+
+
+@pytest.mark.usefixtures("vectors")
+def test_a_gap_tells_whether_the_encoder_has_seen_the_dataset(db: medcbir.Database) -> None:
+    db.query("INSERT INTO dataset (name) VALUES ('own') RETURNING 1")
+    db.query(
+        "UPDATE image SET dataset_id = (SELECT dataset_id FROM dataset WHERE name = 'own') WHERE image_id % 2 = 0 "
+        "RETURNING 1"
+    )
+    run = db.retrieve(encoder="good", n=10)
+    with db._open() as connection:
+        for seen, by, wanted in (
+            (["m"], "dataset", {"m": True, "own": False}),
+            (["m", "nih14"], None, {None: True}),
+            (["nih14"], None, {None: False}),
+            ([], "dataset", {"m": False, "own": False}),
+            (None, "dataset", {"m": None, "own": None}),
+        ):
+            found = leakage(connection, run, [1], 0.01, by=by, seen=seen)  # type: ignore[arg-type]
+            assert {each.group: each.seen for each in found.differences} == wanted
 
 
 @pytest.mark.parametrize(
