@@ -1,4 +1,4 @@
-"""Numbers about runs: metrics, comparisons, leakage, the size of the index, and a map of the vectors."""
+"""Numbers about runs: metrics, comparisons, leakage, neighbours, the size of the index, and a map of the vectors."""
 
 import os
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medcbir.evaluation.compare import Comparison
     from medcbir.evaluation.layout import Method
     from medcbir.evaluation.metrics import Facet
+    from medcbir.evaluation.neighbours import Agreement, Hub, Hubness, Silhouette
     from medcbir.evaluation.projection import Projection
 
 
@@ -88,6 +89,52 @@ class Evaluation(Encoders, Runs):
         seen = self.seen(run.encoder)
         with self._open() as connection:
             return leakage(connection, run, wanted_n([run], n), within, metric=metric, by=by, seen=seen)
+
+    def silhouettes(self, run: Run | str | None = None) -> "list[Silhouette]":
+        """How far apart classes lie around the queries of a run (the newest without one): micro, macro, of each class.
+
+        Over the hits that the run keeps. `medcbir.frame` makes a data frame of it, as of what follows.
+        """
+        from medcbir.evaluation.neighbours import silhouettes
+
+        run = run if isinstance(run, Run) else self.run(run)
+        with self._open() as connection:
+            return silhouettes(connection, run)
+
+    def hubness(self, run: Run | str | None = None, *, k: Sequence[int] | None = None) -> "list[Hubness]":
+        """How unequally a run (the newest without one) retrieves the images of its index among the first k hits.
+
+        Without `k` those of 1, 3, 5, 10 that the run reaches.
+        """
+        from medcbir.evaluation.metrics import wanted_n
+        from medcbir.evaluation.neighbours import hubness
+
+        run = run if isinstance(run, Run) else self.run(run)
+        with self._open() as connection:
+            return hubness(connection, run, wanted_n([run], k))
+
+    def hubs(self, run: Run | str | None = None, *, k: int | None = None, limit: int = 10) -> "list[Hub]":
+        """The images that a run (the newest without one) retrieves most often among the first k hits.
+
+        Without `k` 10, or fewer where the run keeps fewer.
+        """
+        from medcbir.evaluation.metrics import wanted_n
+        from medcbir.evaluation.neighbours import hubs
+
+        run = run if isinstance(run, Run) else self.run(run)
+        with self._open() as connection:
+            return hubs(connection, run, wanted_n([run], None if k is None else [k])[-1], limit)
+
+    def agreement(self, runs: "Sequence[Run | str]", *, n: Sequence[int] | None = None) -> "list[Agreement]":
+        """How alike every pair of runs retrieves, on the queries of both; view agreement_query has each query's."""
+        from medcbir.evaluation.metrics import wanted_n
+        from medcbir.evaluation.neighbours import agreement
+
+        found = [run if isinstance(run, Run) else self.run(run) for run in runs]
+        if len(found) < 2:
+            raise InputError("give two or more different runs")
+        with self._open() as connection:
+            return agreement(connection, found, wanted_n(found, n))
 
     def ablate_index_size(
         self,

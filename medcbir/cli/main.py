@@ -33,6 +33,7 @@ _COMMANDS = {
     "index": "medcbir.cli.index:group",
     "ingest": "medcbir.cli.ingest:ingest",
     "map": "medcbir.cli.map:map_images",
+    "neighbours": "medcbir.cli.neighbours:group",
     "receive": "medcbir.cli.receive:receive",
     "report": "medcbir.cli.report:report",
     "retrieve": "medcbir.cli.retrieve:retrieve",

@@ -1,6 +1,10 @@
--- Share of the first N hits that two runs both return, for some N.
+-- How alike two runs retrieve, for some N: means over the queries that both have.
 SELECT
     a.n,
-    a.overlap
+    a.queries,
+    a.overlap,
+    a.jaccard,
+    a.average_overlap
 FROM agreement AS a
 WHERE a.first_run_id = %(first_run_id)s AND a.second_run_id = %(second_run_id)s AND a.n = any(%(n)s)
+ORDER BY a.n;

@@ -1,14 +1,17 @@
 """Silhouettes of a whole index against scikit-learn; what silhouettes and hubs are at their edges, by hand."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.random import default_rng
 from sklearn.metrics import silhouette_samples
-from stored_runs import Lists, store
+from stored_runs import Lists, RandomRun, random_run, store
 
 import medcbir
+from medcbir.errors import InputError, RunError
 
 
 def test_silhouettes_over_a_whole_index_are_scikit_learns(db: medcbir.Database, tmp_path: Path) -> None:
@@ -99,3 +102,80 @@ def test_hubs_by_hand(db: medcbir.Database) -> None:
     once = {1: [1], 2: [2]}
     second = store(db, {1: (5, 1, [5]), 2: (6, 1, [5])}, 1, "even", index=2, images=once)
     assert db.query("SELECT never_retrieved, skewness FROM hubness WHERE run_id = %(r)s", {"r": second}) == [(0, None)]
+
+
+@pytest.fixture
+def runs(db: medcbir.Database) -> dict[str, RandomRun]:
+    made = {"first": random_run(0, 12), "second": random_run(1, 8)}
+    for name, run in made.items():
+        run.store(db, name)
+    return made
+
+
+def test_silhouettes_are_averaged_over_queries_and_classes(db: medcbir.Database, runs: dict[str, RandomRun]) -> None:
+    found = db.silhouettes("first")
+    of_queries = pd.DataFrame(
+        db.query("SELECT label_id, silhouette FROM silhouette_query WHERE run_id = 1"), columns=["label", "value"]
+    ).astype({"value": float})
+    of_classes = of_queries.groupby("label").value
+    micro, macro, *classes = found
+    assert [(each.average, each.group) for each in (micro, macro)] == [("micro", None), ("macro", None)]
+    assert (micro.value, micro.std) == pytest.approx((of_queries.value.mean(), of_queries.value.std()))
+    assert (macro.value, macro.std) == pytest.approx((of_classes.mean().mean(), of_classes.std().mean()))
+    assert [each.group for each in classes] == [f"c{label}" for label in of_classes.groups]
+    for each, (_, values) in zip(classes, of_classes, strict=True):
+        assert each.average == "class"
+        assert (each.value, each.std) == pytest.approx((values.mean(), values.std()), nan_ok=True) or each.std is None
+        assert (each.queries, each.defined) == (len(values), values.count())
+    for name in ("queries", "defined", "own_only", "none_own"):
+        total = sum(getattr(each, name) for each in classes)
+        assert getattr(micro, name) == getattr(macro, name) == total
+    labelled = sum(label > 0 for label, _, _ in runs["first"].lists.values())
+    assert micro.queries == labelled > micro.defined
+    assert micro.own_only > 0
+    assert micro.none_own > 0
+
+
+@pytest.mark.usefixtures("runs")
+def test_hubness_hubs_and_agreement_are_what_the_views_say(db: medcbir.Database) -> None:
+    assert [each.k for each in db.hubness("first")] == [1, 3, 5, 10]
+    (at_3,) = db.hubness("first", k=[3])
+    wanted = db.query("SELECT * FROM hubness WHERE run_id = 1 AND k = 3")
+    assert [(1, *astuple(at_3))] == wanted
+    hubs = db.hubs("first", k=3, limit=4)
+    often = db.query(
+        "SELECT occurrences, image_id FROM k_occurrence WHERE run_id = 1 AND k = 3 ORDER BY 1 DESC, 2 LIMIT 4"
+    )
+    assert [(each.occurrences, each.image_id) for each in hubs] == often
+    assert {each.uri for each in hubs} == {str(image_id) for _, image_id in often}
+    assert (len(db.hubs()), db.hubs()[0].k, db.hubs("first")[0].k, db.hubs("first", k=12)[0].k) == (10, 5, 10, 12)
+    found = db.agreement(["first", "second"], n=[2, 8])
+    assert [(each.first, each.second, each.n) for each in found] == [("first", "second", 2), ("first", "second", 8)]
+    rows = db.query(
+        "SELECT queries, overlap, jaccard, average_overlap FROM agreement WHERE first_run_id = 1 AND "
+        "second_run_id = 2 AND n IN (2, 8) ORDER BY n"
+    )
+    assert [astuple(each)[3:] for each in found] == rows
+    assert len(db.agreement(["first", "second"])) == 3  # N of 1, 3, 5
+    for library in ("pandas", "polars"):
+        frame = medcbir.frame(found, library)
+        assert list(frame.columns) == ["first", "second", "n", "queries", "overlap", "jaccard", "average_overlap"]
+
+
+@pytest.mark.usefixtures("runs")
+def test_what_cannot_be_said_of_neighbours_is_told(db: medcbir.Database) -> None:
+    store(db, {200: (0, 0, [])}, 2, "empty")
+    with pytest.raises(RunError, match="no query with exactly one label"):
+        db.silhouettes("empty")
+    with pytest.raises(RunError, match="has no hits"):
+        db.hubness("empty")
+    assert db.hubs("empty") == []
+    with pytest.raises(RunError, match="first and empty have no query in common"):
+        db.agreement(["first", "empty"])
+    for runs in (["first"], ["first", "first"], []):
+        with pytest.raises(InputError, match="two or more different runs"):
+            db.agreement(runs)
+    with pytest.raises(InputError, match="keeps 12 hits"):
+        db.hubs("first", k=13)
+    with pytest.raises(InputError, match="must be 1 or more, not 0"):
+        db.hubs("first", limit=0)
