@@ -18,14 +18,16 @@ def open_for(
 ) -> Iterator[Database]:
     """The database that is named, by argument or environment; else, but for suite paper, one in `out`.
 
-    The server of that one is stopped at the end.
+    The server of that one is stopped at the end, unless another benchmark in the same folder had started it.
     """
     own = suite in _OWN and data_dir is None and load_settings(database_url=database_url).conninfo is None
-    with connect(database_url, out.resolve() / "database" if own else data_dir) as db:
+    folder = out.resolve() / "database"
+    theirs = own and EmbeddedServer(folder).status().running
+    with connect(database_url, folder if own else data_dir) as db:
         try:
             yield db
         finally:
-            if own:
+            if own and not theirs:
                 db.stop()
 
 

@@ -105,7 +105,8 @@ def bench(
         left = sum(each.seconds or 0.0 for each in done.outcomes if each.status == "to do")
         click.echo(f"to do: about {left / 60:.0f} minutes on two cores")
         return 0
-    click.echo(f"report: {done.report}")
+    if done.report.exists():
+        click.echo(f"report: {done.report}")
     return 1 if done.failed else 0
 
 
