@@ -27,7 +27,7 @@ AVERAGES = ("micro", "macro")
 RESAMPLES = 2000
 SEED = 0
 CONFIDENCE = 0.95
-_WEIGHTS = 1 << 23  # multiplicities held at a time
+_NUMBERS = 1 << 22  # multiplicities, or sums of strata, held at a time
 _ANGLES = 1 << 14
 
 
@@ -196,7 +196,8 @@ def resampled(sums: Sums, resamples: int, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     kinds = np.sort(sums.kind_of_clusters).astype(np.int32)
     count, kind_count = len(kinds), int(kinds[-1]) + 1
-    at_once = max(1, min(resamples, _WEIGHTS // kind_count))
+    largest = max(kind_count, 2 * sums.sums.shape[1] * len(sums.groups_of_strata))
+    at_once = max(1, min(resamples, _NUMBERS // largest))
     parts = []
     for start in range(0, resamples, at_once):
         drawn = [
