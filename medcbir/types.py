@@ -282,9 +282,9 @@ class Silent:
 class EncodeReport:
     """What one encode did: images `encoded`, `failed` and `remaining`.
 
-    Of the model's share of `seconds`, in [0, 1], `waiting` went by without input, `forward` in computing, and `writing`
-    in waiting for the database; the rest is the start. `version_of` is the name that was asked for, where that still
-    means the vectors of another recipe.
+    Of `seconds`, in [0, 1], `starting` went by before the first images were ready; after that the model spent `forward`
+    computing, `waiting` without input, and `writing` waiting for the database. `version_of` is the name that was asked
+    for, where that still means the vectors of another recipe.
     """
 
     encoder: str
@@ -292,8 +292,9 @@ class EncodeReport:
     failed: int
     remaining: int
     seconds: float
-    waiting: float = 0.0
+    starting: float = 0.0
     forward: float = 0.0
+    waiting: float = 0.0
     writing: float = 0.0
     interrupted: bool = False
     version_of: str | None = None

@@ -1,17 +1,20 @@
 """How fast and in how much memory files become vectors: the whole of `medcbir encode` beside its model fed from memory.
 
-The bare loop runs the same loaded model in the same way (lanes, batch size, precision) on prepared pixels; what the
-pipeline adds is claims, reading, decoding, resizing and writing, on the same cores.
+The same loaded model gets the same prepared pixels from memory in two ways: by a plain loop over batches, with torch's
+own threads, and in the lanes in which `medcbir encode` runs it. What the pipeline adds is claims, reading, decoding,
+resizing and writing, on the same cores.
 """
 
 import os
 import secrets
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +33,15 @@ if TYPE_CHECKING:
     from medcbir.api import Database
 
 _SIDE = 512
-_BARE, _PIPELINE = "model fed from memory", "medcbir encode"
-_IMAGES = {"efficientnet_lite0": (1200, 96), "vit": (64, 16)}
-"""Images of a round, and of a quick one. EfficientNet-Lite0 has its weights, ViT-B/16 random ones of a seed."""
+_LOOP, _LANES, _PIPELINE = "loop over the model", "lanes fed from memory", "medcbir encode"
+_ENCODERS = ("efficientnet_lite0", "vit")
+"""EfficientNet-Lite0 has its weights, ViT-B/16 random ones of a seed."""
+
+_SECONDS, _ROUNDS = (30.0, 2.0), (3, 1)
+"""Of the model alone in a round, and rounds; those of a quick study come second."""
+
+_DRAWN = 256
+"""Different pictures at most; where a round has more images, each is there under several names."""
 
 _ROWS = ((1_000, 10_000, 100_000), (500, 5_000))
 """Images whose encoding is watched for memory, and those of a quick study."""
@@ -46,28 +55,30 @@ def encoding_study(database: "Database", out: Path, *, quick: bool, progress: Pr
     measurements: list[Measurement] = []
     database.start()
     with open_database(database.conninfo, install="never") as connection:
-        for name in _IMAGES:
+        for name in _ENCODERS:
             spec = get_spec(name)
             model = _model(database, spec)
+            images = max(8, int(_SECONDS[quick] * _rate(model, spec.pixels.size)))
             for kind in ("PNG", "DICOM"):
-                files = _files(out / "images", kind, _IMAGES[name][quick])
-                progress.begin(f"encoding {kind} by {name}", "rounds", 1 if quick else 3)
+                files = _files(out / "images", kind, images)
+                progress.begin(f"encoding {kind} by {name}", "rounds", _ROUNDS[quick])
                 with (
                     _catalogued(database, connection, files) as dataset,
                     _new_encoder(connection, spec.dim) as encoder,
                 ):
                     measurements += _side_by_side(
-                        database, connection, spec, model, files, dataset, encoder, 1 if quick else 3, progress
+                        database, connection, spec, model, files, dataset, encoder, _ROUNDS[quick], progress
                     )
         for rows in _ROWS[quick]:
             progress.begin(f"encoding {rows:,} images", "images", rows)
             measurements.append(_memory(database, connection, out / "images", rows, progress))
     about = (
-        "The share of the model's time: forward, waiting for input, waiting for the database; the rest is the start of "
-        "the workers. Memory is the peak of resident memory above what was there before. It does not grow with the "
-        "images, since each stage holds a bounded number of them: a few batches are claimed, two are decoded ahead."
+        "Of `medcbir encode`, times are without the start (workers, first images), which is told beside them. Shares "
+        "are of the model's time: forward, waiting for input, waiting for the database. Memory is the peak of resident "
+        "memory above what was there before. It does not grow with the images, since each stage holds a bounded number "
+        "of them: a few batches are claimed, two are decoded ahead."
     )
-    return Study("encoding", "Files to vectors", _BARE, tuple(measurements), about)
+    return Study("encoding", "Files to vectors", _LOOP, tuple(measurements), about)
 
 
 def _model(database: "Database", spec: EncoderSpec) -> Model:
@@ -84,6 +95,26 @@ def _model(database: "Database", spec: EncoderSpec) -> Model:
     return Encoder(spec, build_model(spec), torch_device("auto"), "float32", {})
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """Seconds of the model alone, by a loop and in its lanes, beside what `medcbir encode` reports of the same images.
+
+    Processor time is in milliseconds per image: of the lanes alone, then of the command and of its workers.
+    """
+
+    loop: float
+    lanes: float
+    report: EncodeReport
+    of_lanes: float
+    of_command: float
+    of_workers: float
+
+    @property
+    def encode(self) -> float:
+        """Seconds of `medcbir encode` after its start."""
+        return self.report.seconds * (1 - self.report.starting)
+
+
 def _side_by_side(
     database: "Database",
     connection: Connection,
@@ -95,45 +126,80 @@ def _side_by_side(
     rounds: int,
     progress: Progress,
 ) -> Iterator[Measurement]:
-    """Both ways in turn, round by round, after a first pass that is not counted."""
-    loaded = [prepare(open_image(file).frame(0), spec.pixels) for file in files]
-    _bare(model, loaded[: 2 * model.batch_size * model.lanes], spec.dim)
-    bare: list[float] = []
-    reports: list[EncodeReport] = []
+    """All ways in turn, round by round, after a first pass that is not counted."""
+    drawn = [prepare(open_image(file).frame(0), spec.pixels) for file in files[:_DRAWN]]
+    loaded = list(islice(cycle(drawn), len(files)))
+    _lanes(model, loaded[: 2 * model.batch_size * model.lanes], spec.dim)
+    done: list[_Round] = []
     for _ in range(rounds):
-        bare.append(_bare(model, loaded, spec.dim))
+        loop = _loop(model, loaded)
+        before = _processor_time()
+        lanes = _lanes(model, loaded, spec.dim)
+        between = _processor_time()
         connection.execute("DELETE FROM embedding WHERE encoder_id = %s", (encoder.encoder_id,))
-        reports.append(_pipeline(database, encoder, model, spec.pixels, dataset))
-        if reports[-1].encoded != len(files):
-            raise AssertionError(f"{reports[-1].encoded} of {len(files)} images were encoded")
+        report = _pipeline(database, encoder, model, spec.pixels, dataset)
+        after = _processor_time()
+        if report.encoded != len(files):
+            raise AssertionError(f"{report.encoded} of {len(files)} images were encoded")
+        spent = (between[0] - before[0], after[0] - between[0], after[1] - between[1])
+        done.append(_Round(loop, lanes, report, *(1000 * each / len(files) for each in spent)))
         progress.advance(1)
     case = f"{spec.name}, {_SIDE} x {_SIDE} {files[0].suffix[1:].upper()}, {len(files)} images"
-    seconds = [report.seconds for report in reports]
-    ratios = [alone / whole for alone, whole in zip(bare, seconds, strict=True)]
-    shares = {
-        name: statistics.median(getattr(report, name) for report in reports)
-        for name in ("forward", "waiting", "writing")
-    }
-    yield _measured(case, _BARE, bare, len(files))
-    yield _measured(case, _PIPELINE, seconds, len(files), ratio=statistics.median(ratios), shares=shares)
+    yield from _measured(case, done, len(files))
 
 
-def _measured(
-    case: str,
-    way: str,
-    seconds: list[float],
-    items: int,
-    *,
-    ratio: float | None = None,
-    shares: dict[str, float] | None = None,
-) -> Measurement:
-    middle = statistics.median(seconds)
-    return Measurement(
-        case, way, middle, min(seconds), max(seconds), len(seconds), items, "images", ratio, shares=shares or {}
+def _measured(case: str, rounds: list[_Round], items: int) -> Iterator[Measurement]:
+    """A line for each way, with its times the loop's speed; the last says how it was spent."""
+
+    def middle(of: Callable[[_Round], float]) -> float:
+        return statistics.median(map(of, rounds))
+
+    def line(way: str, seconds: Callable[[_Round], float], **told: Any) -> Measurement:
+        each = [seconds(one) for one in rounds]
+        return Measurement(case, way, statistics.median(each), min(each), max(each), len(each), items, "images", **told)
+
+    def share(stage: str) -> float:
+        return middle(lambda one: getattr(one.report, stage) / (1 - one.report.starting))
+
+    yield line(_LOOP, lambda one: one.loop)
+    yield line(_LANES, lambda one: one.lanes, ratio=middle(lambda one: one.loop / one.lanes))
+    yield line(
+        _PIPELINE,
+        lambda one: one.encode,
+        ratio=middle(lambda one: one.loop / one.encode),
+        shares={stage: share(stage) for stage in ("forward", "waiting", "writing")},
+        note=(
+            f"{middle(lambda one: one.lanes / one.encode):.2f} times the lanes; its start took "
+            f"{middle(lambda one: one.report.seconds - one.encode):.1f} s; processor time of an image: "
+            f"{middle(lambda one: one.of_command):.1f} ms in the command, of {middle(lambda one: one.of_lanes):.1f} in "
+            f"the lanes alone, and {middle(lambda one: one.of_workers):.1f} in the workers, start included"
+        ),
     )
 
 
-def _bare(model: Model, pixels: list[UInt8Image], dim: int) -> float:
+def _processor_time() -> tuple[float, float]:
+    """Seconds of this process, and of those that it has started and that have ended."""
+    now = os.times()
+    return now.user + now.system, now.children_user + now.children_system
+
+
+def _rate(model: Model, side: int) -> float:
+    """Images per second by a plain loop, roughly."""
+    pixels = list(np.random.default_rng(0).integers(0, 256, (2 * model.batch_size, side, side, 3), np.uint8))
+    _loop(model, pixels)
+    return len(pixels) / _loop(model, pixels)
+
+
+def _loop(model: Model, pixels: list[UInt8Image]) -> float:
+    """Seconds of the model on prepared pixels in memory, batch after batch."""
+    size = model.batch_size
+    started = time.perf_counter()
+    for start in range(0, len(pixels), size):
+        model.encode(np.stack(pixels[start : start + size]))
+    return time.perf_counter() - started
+
+
+def _lanes(model: Model, pixels: list[UInt8Image], dim: int) -> float:
     """Seconds of the model on prepared pixels in memory, in its lanes."""
     size = model.batch_size
     started = time.perf_counter()
@@ -238,8 +304,11 @@ class _Costless:
         vectors[:, 0] = 1
         return vectors
 
-    def enter_lane(self) -> None:
+    def enter_lanes(self) -> None:
         """Nothing to prepare."""
+
+    def enter_lane(self) -> None:
+        """Nor in a thread."""
 
     def leave_lanes(self) -> None:
         """Nothing to give back."""
@@ -247,12 +316,15 @@ class _Costless:
 
 def _files(folder: Path, kind: str, count: int) -> list[Path]:
     """`count` files of one kind, 8-bit PNG or uncompressed DICOM of 12 bits, drawn where they are not there yet."""
-    place = folder / f"{kind.lower()}-{count}"
+    suffix = "png" if kind == "PNG" else "dcm"
+    place = folder / f"{suffix}-{count}"
     place.mkdir(parents=True, exist_ok=True)
-    files = [place / f"{number:05}.{'png' if kind == 'PNG' else 'dcm'}" for number in range(count)]
+    files = [place / f"{number:05}.{suffix}" for number in range(count)]
     for number, file in enumerate(files):
-        if not file.exists():
+        if number < _DRAWN and not file.exists():
             _save(file, picture(number), kind)
+        elif not file.exists():
+            file.hardlink_to(files[number % _DRAWN])
     return files
 
 

@@ -59,7 +59,7 @@ def encode(
         click.echo(
             f"encoder {report.encoder}: {report.encoded} images encoded ({speed:.1f} images/s), "
             f"{report.failed} failed, {report.remaining} remaining, {report.seconds:.1f} s: "
-            f"{report.forward:.0%} in the model, "
+            f"{report.starting:.0%} starting, {report.forward:.0%} in the model, "
             f"{report.waiting:.0%} waiting for input, {report.writing:.0%} for the database"
         )
         if report.version_of:
