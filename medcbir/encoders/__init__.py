@@ -54,7 +54,7 @@ def load_encoder(
     spec: EncoderSpec, *, weights_dir: Path, device: str = "auto", precision: Precision | None = None
 ) -> "Encoder":
     """Load the model of `spec`; see `medcbir.encoders.loaders.load_encoder`, which this imports with torch."""
-    _let_threads_sleep()
+    _before_torch()
     from medcbir.encoders import loaders
 
     return loaders.load_encoder(spec, weights_dir=weights_dir, device=device, precision=precision)
@@ -62,7 +62,7 @@ def load_encoder(
 
 def faster_precision(spec: EncoderSpec, *, device: str = "auto") -> Precision:
     """Which precision is faster here; see `medcbir.encoders.loaders.faster_precision`, which needs torch."""
-    _let_threads_sleep()
+    _before_torch()
     from medcbir.encoders import loaders
 
     return loaders.faster_precision(spec, device=device)
@@ -70,17 +70,20 @@ def faster_precision(spec: EncoderSpec, *, device: str = "auto") -> Precision:
 
 def load_text_encoder(spec: EncoderSpec, *, weights_dir: Path, device: str = "auto") -> "TextEncoder":
     """Load the text tower of `spec`; see `medcbir.encoders.text.load_text_encoder`, which this imports with torch."""
-    _let_threads_sleep()
+    _before_torch()
     from medcbir.encoders import text
 
     return text.load_text_encoder(spec, weights_dir=weights_dir, device=device)
 
 
-def _let_threads_sleep() -> None:
-    """Before torch is loaded: threads that wait by spinning take the cores from the decoders beside them.
+def _before_torch() -> None:
+    """Let waiting threads sleep, since those that spin take the cores from the decoders beside them, and share a heap.
 
-    On two busy cores EfficientNet-Lite0 gave 4 to 10 images/s that way, 25 to 40 with threads that sleep.
+    On two busy cores EfficientNet-Lite0 gave 4 to 10 images/s with threads that spin, 25 to 40 with threads that sleep.
     """
+    from medcbir.encoders.memory import share_one_heap
+
+    share_one_heap()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 

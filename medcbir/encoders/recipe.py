@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,4 +43,6 @@ def recipe_sha256(recipe: dict[str, Any]) -> bytes:
 
 def library_versions() -> dict[str, str]:
     """The installed versions of the libraries that make vectors: kept for the record, no part of the recipe."""
+    from importlib.metadata import version
+
     return {name: version(name) for name in ("torch", "timm", "open_clip_torch", "pillow")}

@@ -6,8 +6,6 @@ import importlib.util
 import os
 import re
 import tempfile
-import urllib.error
-import urllib.request
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -112,6 +110,8 @@ def fetch_tokenizer(spec: EncoderSpec, weights_dir: Path, progress: Progress | N
 
 def _fetch(url: str, file: Path, spec: EncoderSpec, sha256: str | None, progress: Progress | None) -> Path:
     """Download to `file`, which appears only when it is whole and of that digest, if one is given."""
+    import urllib.error
+
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
@@ -134,6 +134,8 @@ def _fetch(url: str, file: Path, spec: EncoderSpec, sha256: str | None, progress
 
 def _download(url: str, draft: "tempfile._TemporaryFileWrapper[bytes]", name: str, progress: Progress) -> str:
     """Copy what is at `url` to `draft`; its hex SHA-256. `EncoderError` where less comes than was announced."""
+    import urllib.request
+
     request = urllib.request.Request(url, headers={"User-Agent": "medcbir"})  # noqa: S310, http and https alone
     token = os.environ.get("HF_TOKEN")
     if token and "/resolve/" in url:

@@ -31,8 +31,11 @@ class Model(Protocol):
     def encode(self, batch: npt.NDArray[np.uint8], /) -> Vectors:
         """Vectors of a batch, float32, unit L2 norm."""
 
+    def enter_lanes(self) -> None:
+        """Called once before there are several threads that encode."""
+
     def enter_lane(self) -> None:
-        """Called once by each of several threads before it encodes."""
+        """Called once by each of them before it encodes."""
 
     def leave_lanes(self) -> None:
         """Called once when they have all ended."""
@@ -68,6 +71,7 @@ class Lanes:
         self.passing_on = 0.0
 
     def __enter__(self) -> Self:
+        self._model.enter_lanes()
         for thread in self._threads:
             thread.start()
         return self
@@ -81,7 +85,8 @@ class Lanes:
             self._stop = True
             self._end()
             raise
-        self._model.leave_lanes()
+        finally:
+            self._model.leave_lanes()
         if kind is None and self.error is not None:
             raise self.error
 

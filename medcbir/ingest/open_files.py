@@ -11,7 +11,6 @@ from medcbir.encoders.preprocess import prepare
 from medcbir.encoders.spec import Pixels
 from medcbir.errors import MedcbirError, NotAnImageError, UnreadableImageError
 from medcbir.pixels import open_image, pixel_sha256
-from medcbir.sources.dicom import describe
 from medcbir.types import Entry, FileFacts, ImageRecord, Rejection
 
 
@@ -30,6 +29,8 @@ def inspect(record: ImageRecord, hash_key: bytes, max_pixels: int) -> list[Entry
             pixels = image.frame(frame)
             described = replace(record, frame=frame)
             if image.header is not None:
+                from medcbir.sources.dicom import describe
+
                 described = describe(image.header, described, frame=frame, hash_key=hash_key)
             facts = FileFacts(file_sha256, pixel_sha256(pixels), width=pixels.shape[1], height=pixels.shape[0])
             entries.append(Entry(described, facts))

@@ -4,12 +4,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pydicom
 
 from medcbir.errors import MedcbirError, UnreadableImageError
 from medcbir.types import UInt8Image
+
+if TYPE_CHECKING:
+    import pydicom
 
 MAX_PIXELS = 200_000_000
 """Default limit of rows x columns of one frame."""
@@ -22,7 +25,7 @@ class ImageFile(ABC):
     """An opened file of `n_frames` images; `header` is its DICOM metadata without pixel data, None in other formats."""
 
     n_frames: int
-    header: pydicom.Dataset | None = None
+    header: "pydicom.Dataset | None" = None
 
     def frame(self, index: int) -> UInt8Image:
         """Frame `index`, counted from 0: uint8, grey (height, width) or RGB (height, width, 3), as a viewer shows it.

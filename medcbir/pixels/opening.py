@@ -8,7 +8,6 @@ from pathlib import Path
 from PIL import UnidentifiedImageError
 
 from medcbir.errors import NotAnImageError, UnreadableImageError
-from medcbir.pixels.dicom import DicomFile
 from medcbir.pixels.image_file import MAX_PIXELS, ImageFile
 from medcbir.pixels.nifti import NiftiFile, looks_like_nifti
 from medcbir.pixels.raster import RasterFile
@@ -34,6 +33,8 @@ def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
     if not start:
         raise (UnreadableImageError if named_as_image else NotAnImageError)("is empty")
     if _looks_like_dicom(start):
+        from medcbir.pixels.dicom import DicomFile
+
         return DicomFile(path, max_pixels=max_pixels)
     if looks_like_nifti(path):
         return NiftiFile(path, max_pixels=max_pixels)

@@ -10,7 +10,7 @@ import pydicom
 from pydicom import uid
 from pydicom.filereader import read_partial
 
-from medcbir.pixels import quiet_pydicom
+from medcbir.pixels.dicom import quiet_pydicom
 from medcbir.sources._walk import checked, escaped
 from medcbir.types import Rejection
 

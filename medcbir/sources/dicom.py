@@ -12,7 +12,7 @@ import pydicom
 from pydicom.uid import UID
 
 from medcbir.labels import canonical_region, coded_modality, coded_view
-from medcbir.pixels import quiet_pydicom
+from medcbir.pixels.dicom import quiet_pydicom
 from medcbir.sources import Options, Source
 from medcbir.sources._places import Place, by_template
 from medcbir.sources.folder import files

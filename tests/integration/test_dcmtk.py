@@ -19,8 +19,8 @@ from PIL import Image
 from pydicom import uid
 
 from medcbir.errors import NotAnImageError, UnreadableImageError
-from medcbir.pixels import open_image, quiet_pydicom
-from medcbir.pixels.dicom import DicomFile
+from medcbir.pixels import open_image
+from medcbir.pixels.dicom import DicomFile, quiet_pydicom
 
 PROGRAMS = ("dcmj2pnm", "dcml2pnm", "dcmconv", "dcmdjpeg", "dcmdjpls", "dcmdrle")
 pytestmark = pytest.mark.skipif(

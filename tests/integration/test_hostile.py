@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import medcbir
-from medcbir.pixels import quiet_pydicom
+from medcbir.pixels.dicom import quiet_pydicom
 
 TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 DISC = TEST_FILES / "dicomdirtests"

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
+from medcbir.encoders import Pixels
 from medcbir.ingest.pool import Failure, WorkerPool
 from medcbir.types import Entry, ImageRecord
 
@@ -180,3 +184,24 @@ def test_files_in_the_working_directory_are_not_taken_for_modules(tmp_path: Path
         [sys.executable, "-P", "-c", textwrap.dedent(script)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert "width=16" in done.stdout, done.stdout
+
+
+def test_a_worker_imports_what_its_files_need(tmp_path: Path) -> None:
+    slice_ = Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm"
+    pixels = Pixels(size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+    def imported(path: Path) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "medcbir.ingest.worker", "1"],
+            input=pickle.dumps(("prepare", [(path, [0], [None], pixels, LIMIT)])),
+            capture_output=True,
+            check=True,
+        )
+        [(succeeded, [frame])] = pickle.loads(done.stdout)  # noqa: S301
+        assert succeeded
+        assert frame.shape == (16, 16, 3)
+        return set(re.findall(r"\|\s+(\w+)", done.stderr.decode()))
+
+    never = {"torch", "timm", "psycopg", "pydantic", "urllib3"}
+    assert imported(picture(tmp_path / "a.png")) & {*never, "pydicom", "nibabel"} == set()
+    assert imported(slice_) & {*never, "nibabel"} == set()

@@ -7,7 +7,8 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage
 
-from medcbir.pixels import open_image, quiet_pydicom
+from medcbir.pixels import open_image
+from medcbir.pixels.dicom import quiet_pydicom
 from medcbir.sources import Options, find_source
 from medcbir.sources.dicom import describe
 from medcbir.types import ImageRecord
