@@ -15,7 +15,7 @@ class Duplicates(Runs):
 
     def near_duplicates(self, run: Run | str, *, within: float = 0.01) -> list[Duplicate]:
         """Query and hit pairs of a run with other pixels and at most this cosine distance, the nearest first."""
-        run = run if isinstance(run, Run) else self.run(run)
+        run = self._run(run)
         return self._duplicates("near_duplicates", {"run_id": run.run_id, "within": within})
 
     def _duplicates(self, name: str, arguments: dict[str, Any]) -> list[Duplicate]:

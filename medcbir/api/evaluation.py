@@ -41,7 +41,7 @@ class Evaluation(Encoders, Runs):
         """
         from medcbir.evaluation.metrics import evaluate
 
-        run = run if isinstance(run, Run) else self.run(run)
+        run = self._run(run)
         with self._open() as connection:
             return evaluate(
                 connection, run, n=n, by=by, metric=metric, possible_only=possible_only, intervals=intervals
@@ -62,7 +62,7 @@ class Evaluation(Encoders, Runs):
         from medcbir.evaluation.compare import compare
         from medcbir.evaluation.metrics import wanted_n
 
-        found = [run if isinstance(run, Run) else self.run(run) for run in runs]
+        found = [self._run(run) for run in runs]
         if not found:
             raise InputError("give two or more runs to compare")
         with self._open() as connection:
@@ -85,7 +85,7 @@ class Evaluation(Encoders, Runs):
         from medcbir.evaluation.compare import leakage
         from medcbir.evaluation.metrics import wanted_n
 
-        run = run if isinstance(run, Run) else self.run(run)
+        run = self._run(run)
         seen = self.seen(run.encoder)
         with self._open() as connection:
             return leakage(connection, run, wanted_n([run], n), within, metric=metric, by=by, seen=seen)
@@ -97,7 +97,7 @@ class Evaluation(Encoders, Runs):
         """
         from medcbir.evaluation.neighbours import silhouettes
 
-        run = run if isinstance(run, Run) else self.run(run)
+        run = self._run(run)
         with self._open() as connection:
             return silhouettes(connection, run)
 
@@ -109,7 +109,7 @@ class Evaluation(Encoders, Runs):
         from medcbir.evaluation.metrics import wanted_n
         from medcbir.evaluation.neighbours import hubness
 
-        run = run if isinstance(run, Run) else self.run(run)
+        run = self._run(run)
         with self._open() as connection:
             return hubness(connection, run, wanted_n([run], k))
 
@@ -121,7 +121,7 @@ class Evaluation(Encoders, Runs):
         from medcbir.evaluation.metrics import wanted_n
         from medcbir.evaluation.neighbours import hubs
 
-        run = run if isinstance(run, Run) else self.run(run)
+        run = self._run(run)
         with self._open() as connection:
             return hubs(connection, run, wanted_n([run], None if k is None else [k])[-1], limit)
 
@@ -130,7 +130,7 @@ class Evaluation(Encoders, Runs):
         from medcbir.evaluation.metrics import wanted_n
         from medcbir.evaluation.neighbours import agreement
 
-        found = [run if isinstance(run, Run) else self.run(run) for run in runs]
+        found = [self._run(run) for run in runs]
         if len(found) < 2:
             raise InputError("give two or more different runs")
         with self._open() as connection:

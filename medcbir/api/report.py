@@ -34,7 +34,7 @@ class Reports(Search, Runs):
         """
         from medcbir.report.stored import write_stored
 
-        found = [run if isinstance(run, Run) else self.run(run) for run in runs]
+        found = [self._run(run) for run in runs]
         with self._open() as connection:
             return write_stored(
                 connection,

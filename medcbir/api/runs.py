@@ -60,6 +60,10 @@ class Runs(Session):
         with self._open() as connection:
             return find_run(connection, name)
 
+    def _run(self, run: Run | str | None) -> Run:
+        """The run that is given, or else called so."""
+        return run if isinstance(run, Run) else self.run(run)
+
     def runs(self) -> list[Run]:
         """All finished runs, the newest first."""
         from medcbir.retrieval.run import all_runs
@@ -85,7 +89,7 @@ class Runs(Session):
         """Write a run's hits (the newest's for None) as .parquet, .csv (the published knn.csv) or .trec with .qrels."""
         from medcbir.report.run_files import export_run
 
-        run = run if isinstance(run, Run) else self.run(run)
+        run = self._run(run)
         with self._open() as connection:
             return export_run(connection, run, Path(path))
 
