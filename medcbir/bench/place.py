@@ -1,12 +1,14 @@
 """The database of a benchmark: the user's, or one in the benchmark's folder for images that are only its own."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medcbir.api import Database, connect
+from medcbir.bench.steps import alone
 from medcbir.bench.suites import SuiteName
 from medcbir.config import load_settings
+from medcbir.errors import InputError
 from medcbir.store.embedded import EmbeddedServer
 
 _OWN: tuple[SuiteName, ...] = ("smoke", "speed", "scale")
@@ -18,17 +20,17 @@ def open_for(
 ) -> Iterator[Database]:
     """The database that is named, by argument or environment; else, but for suite paper, one in `out`.
 
-    The server of that one is stopped at the end, unless another benchmark in the same folder had started it.
+    The server of that one is stopped at the end, unless another benchmark works in the same folder.
     """
     own = suite in _OWN and data_dir is None and load_settings(database_url=database_url).conninfo is None
     folder = out.resolve() / "database"
-    theirs = own and EmbeddedServer(folder).status().running
     with connect(database_url, folder if own else data_dir) as db:
         try:
             yield db
         finally:
-            if own and not theirs:
-                db.stop()
+            if own and EmbeddedServer(folder).status().running:
+                with suppress(InputError), alone(out / "steps"):
+                    db.stop()
 
 
 @contextmanager

@@ -94,7 +94,7 @@ class Runner:
         another process works in the folder.
         """
         chosen = self._chosen(only, skip)
-        with _alone(self._folder):
+        with alone(self._folder):
             for number, step in enumerate(self.steps, start=1):
                 numbered = _Numbered(progress, f"[{number}/{len(self.steps)}] {step.name}")
                 self._keep(self._outcome(step, step.kind in chosen, partial(self._do, numbered)), tell)
@@ -185,8 +185,11 @@ def _digest(inputs: Facts) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the folder; the kernel drops the lock with the process."""
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the folder of steps; the kernel drops the lock with the process.
+
+    Raises `InputError` where one works there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as held:
         try:
