@@ -43,7 +43,7 @@ class Encoders(Session):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._encoders: dict[tuple[str, str], Encoder] = {}
+        self._encoders: dict[tuple[bytes, str], Encoder] = {}
 
     def encode(
         self,
@@ -214,7 +214,11 @@ class Encoders(Session):
         return find_spec(stored.name, folder) or find_spec(unversioned, folder)
 
     def _model(self, spec: EncoderSpec, device: str) -> "Encoder":
-        key = (spec.name, device)
+        key = (self._recipe_sha256(spec), device)
         if key not in self._encoders:
             self._encoders[key] = load_encoder(spec, weights_dir=self.settings.weights_dir, device=device)
         return self._encoders[key]
+
+    def _recipe_sha256(self, spec: EncoderSpec) -> bytes:
+        """What tells loaded models apart: a checkpoint may have been exchanged since one was loaded."""
+        return recipe_sha256(recipe_of(spec, self.settings.weights_dir))

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from medcbir.api.encoders import Device, Encoders
 from medcbir.config import Settings
-from medcbir.encoders import DEFAULT, EncoderSpec, load_text_encoder, prepare, recipe_of, recipe_sha256
+from medcbir.encoders import (
+    DEFAULT,
+    EncoderSpec,
+    load_text_encoder,
+    prepare,
+    recipe_of,
+    recipe_sha256,
+    with_checkpoint,
+)
 from medcbir.errors import EncoderError, InputError, MedcbirError, VectorError
 from medcbir.retrieval.warmth import Warmth
 from medcbir.store.connection import Connection
@@ -24,7 +32,7 @@ class Search(Encoders):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._text_encoders: dict[tuple[str, str], TextEncoder] = {}
+        self._text_encoders: dict[tuple[bytes, str], TextEncoder] = {}
         self._warmth = Warmth(self._another, settings.data_dir / "cache")
 
     def close(self) -> None:
@@ -142,13 +150,16 @@ class Search(Encoders):
             raise InputError(f"cannot read {file}: {error}") from None
 
     def _text_model(self, spec: EncoderSpec, device: str) -> "TextEncoder":
-        key = (spec.name, device)
+        key = (self._recipe_sha256(spec), device)
         if key not in self._text_encoders:
             self._text_encoders[key] = load_text_encoder(spec, weights_dir=self.settings.weights_dir, device=device)
         return self._text_encoders[key]
 
     def _encoder_of_stored(self, connection: Connection, name: str) -> tuple[EncoderSpec, StoredEncoder]:
-        """The spec that made the vectors stored under `name`; refused where its recipe is another by now."""
+        """The spec that made the vectors stored under `name`, with the checkpoint that made them.
+
+        `EncoderError` where that file is gone, or the recipe is another by now.
+        """
         stored = find_encoder(connection, name)
         if stored.imported:
             raise EncoderError(
@@ -160,19 +171,24 @@ class Search(Encoders):
             raise EncoderError(
                 f"this medcbir knows no encoder {name}, so a new image cannot be encoded; search by --id"
             )
-        at_hand = recipe_sha256(recipe_of(spec, self.settings.weights_dir))
-        if at_hand != stored.recipe_sha256:
-            newer = encoder_of_recipe(connection, at_hand)
-            step = (
-                f"encode again with `medcbir encode --encoder {spec.name}`"
-                if newer is None
-                else f"its vectors are those of {newer.name}, which `medcbir encoders retire {name}` gives the name"
-            )
-            raise EncoderError(
-                f"the vectors of {name} were made by another recipe (checkpoint, preprocessing) than the one at hand: "
-                f"search by --id, or {step}"
-            )
-        return spec, stored
+        weights_dir, digest = self.settings.weights_dir, (stored.checkpoint_sha256 or b"").hex()
+        made_by = with_checkpoint(spec, weights_dir, digest)
+        recipe = recipe_of(made_by or spec, weights_dir)
+        found = encoder_of_recipe(connection, recipe, recipe_sha256(recipe))
+        if made_by is not None and found == stored:
+            return made_by, stored
+        made = (
+            "by another recipe (such as preprocessing) than this medcbir's:"
+            if made_by is not None
+            else f"with a checkpoint that is gone (sha256 {digest}): put it back into "
+            f"{(weights_dir / spec.checkpoint.file).parent}, by any name, or"
+        )
+        step = (
+            f"encode again with `medcbir encode --encoder {spec.name}`"
+            if found is None
+            else f"search with --encoder {found.name}, whose vectors are made with the one at hand"
+        )
+        raise EncoderError(f"the vectors of {name} were made {made} search by --id, or {step}")
 
 
 def _several(given: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from medcbir.encoders.recipe import library_versions, recipe_of, recipe_sha256
 from medcbir.encoders.registry import all_specs, find_spec, get_spec, of_precision
 from medcbir.encoders.spec import Checkpoint, EncoderSpec, Pixels, Precision, Projection, TextTower, Tokenizer
 from medcbir.encoders.specs import DEFAULT, SPECS
-from medcbir.encoders.weights import fetch_checkpoint, find_checkpoint, sha256_file
+from medcbir.encoders.weights import fetch_checkpoint, find_checkpoint, sha256_file, with_checkpoint
 
 if TYPE_CHECKING:
     from medcbir.encoders.loaders import Encoder
@@ -47,6 +47,7 @@ __all__ = [
     "recipe_of",
     "recipe_sha256",
     "sha256_file",
+    "with_checkpoint",
 ]
 
 

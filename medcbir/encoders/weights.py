@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import tempfile
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -50,6 +51,23 @@ def find_checkpoint(spec: EncoderSpec, weights_dir: Path) -> Path:
         f"{_expected(spec)} {weights_dir}; get it from {checkpoint.source}, or set MEDCBIR_WEIGHTS_DIR"
         + ("; --allow-download fetches it" if download_url(checkpoint.source, checkpoint.file) is not None else "")
     )
+
+
+def with_checkpoint(spec: EncoderSpec, weights_dir: Path, sha256: str) -> EncoderSpec | None:
+    """`spec` with the file of this digest (hex) as its checkpoint, whatever its name; None where there is none.
+
+    It is looked for where `find_checkpoint` looks, and in every revision that Hugging Face's cache keeps.
+    """
+    with contextlib.suppress(EncoderError):
+        if sha256_file(find_checkpoint(spec, weights_dir)) == sha256:
+            return spec
+    revisions = [each for revision in _cached_snapshots(spec.checkpoint.source) for each in revision.parent.glob("*")]
+    for place in ((weights_dir / spec.checkpoint.file).parent, weights_dir / spec.unsuffixed, *sorted(revisions)):
+        for file in sorted(place.glob("*")):
+            if file.suffix in _SUFFIXES and file.is_file() and sha256_file(file) == sha256:
+                found = replace(spec.checkpoint, file=str(file.absolute()), sha256=sha256, package=None)
+                return replace(spec, checkpoint=found)
+    return None
 
 
 def find_tokenizer(spec: EncoderSpec, weights_dir: Path) -> Path | None:

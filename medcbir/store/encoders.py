@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from medcbir.errors import EncoderError
 from medcbir.store.connection import Connection
+from medcbir.store.sqlfiles import query
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,10 @@ class StoredEncoder:
     dim: int
     recipe_sha256: bytes
     imported: bool
+    checkpoint_sha256: bytes | None
 
 
-_COLUMNS = "encoder_id, name, dim, recipe_sha256, imported"
+_COLUMNS = "encoder_id, name, dim, recipe_sha256, imported, checkpoint_sha256"
 
 
 def _row(connection: Connection, condition: str, value: object, *, retired: bool = False) -> StoredEncoder | None:
@@ -41,9 +43,11 @@ def encoder_names(connection: Connection) -> list[str]:
     return [row[0] for row in rows]
 
 
-def encoder_of_recipe(connection: Connection, recipe_sha256: bytes) -> StoredEncoder | None:
-    """The encoder of this recipe, whatever its name is."""
-    return _row(connection, "recipe_sha256", recipe_sha256)
+def encoder_of_recipe(connection: Connection, recipe: Mapping[str, Any], recipe_sha256: bytes) -> StoredEncoder | None:
+    """The encoder of this recipe, whatever its own name is and that of the checkpoint's file was."""
+    wanted = {"recipe": Jsonb(dict(recipe)), "recipe_sha256": recipe_sha256}
+    row = connection.execute(query("encoder_of_recipe"), wanted).fetchone()
+    return None if row is None else find_encoder(connection, row[0])
 
 
 def find_encoder(connection: Connection, name: str, *, retired: bool = False) -> StoredEncoder:
@@ -72,9 +76,10 @@ def add_encoder(
     """The encoder of this recipe, added if it is new.
 
     A recipe that differs from the one stored under `name` (another checkpoint, another image size) is another encoder:
-    it is stored as `name_xxxxxxxx`, after the first digits of its recipe's digest.
+    it is stored as `name_xxxxxxxx`, after the first digits of its recipe's digest. The same checkpoint under another
+    file name is no other recipe.
     """
-    known = _row(connection, "recipe_sha256", recipe_sha256)
+    known = encoder_of_recipe(connection, recipe, recipe_sha256)
     if known is not None:
         return known
     if _row(connection, "name", name) is not None:

@@ -18,6 +18,7 @@ from medcbir.encoders import (
     recipe_of,
     recipe_sha256,
     sha256_file,
+    with_checkpoint,
 )
 from medcbir.encoders.key_maps import same_names
 from medcbir.errors import EncoderError
@@ -147,6 +148,30 @@ def test_hugging_faces_cache_is_read_at_the_revision_asked_for(spec, tmp_path, m
     (repository / "refs" / "main").write_text("abc")
     source = "https://huggingface.co/someone/model" + (f"/tree/{revision}" if revision != "main" else "")
     assert find_checkpoint(hub(spec, source), tmp_path / "weights") == file
+
+
+def test_a_former_checkpoint_is_found_by_its_content(spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
+    named, weights = hub(spec), tmp_path / "weights"
+    (weights / "model-x").mkdir(parents=True)
+    (weights / "model-x" / "model.safetensors").write_bytes(b"at hand")
+    former = weights / "model-x" / "before.pth"
+    former.write_bytes(b"former")
+    cached = tmp_path / "hf" / "models--someone--model" / "snapshots" / "old" / "model.safetensors"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"cached")
+    (weights / "model-x" / "notes.txt").write_bytes(b"notes")
+
+    def of(content):
+        return with_checkpoint(named, weights, hashlib.sha256(content).hexdigest())
+
+    assert of(b"at hand") == named
+    assert find_checkpoint(of(b"former"), weights) == former
+    assert find_checkpoint(of(b"cached"), weights) == cached
+    assert recipe_of(of(b"former"), weights)["checkpoint"]["sha256"] == hashlib.sha256(b"former").hexdigest()
+    assert of(b"notes") is of(b"gone") is None
+    (weights / "model-x" / "model.safetensors").unlink()
+    assert find_checkpoint(of(b"former"), weights) == former
 
 
 @pytest.fixture
