@@ -12,7 +12,7 @@ from torch import nn
 from medcbir.encoders.checkpoints import fill
 from medcbir.encoders.device import torch_device
 from medcbir.encoders.memory import give_back, keep_freed
-from medcbir.encoders.models import build_model
+from medcbir.encoders.models import NothingDrawn, build_model
 from medcbir.encoders.recipe import library_versions, recipe_of
 from medcbir.encoders.spec import EncoderSpec, Precision
 from medcbir.encoders.weights import find_checkpoint
@@ -148,8 +148,10 @@ def load_encoder(
     target = torch_device(device)
     precision = precision or spec.precision
     recipe = recipe_of(spec, weights_dir, precision=precision)
-    model = build_model(spec)
-    fill(model, spec, spec.checkpoint.keys, find_checkpoint(spec, weights_dir))
+    with NothingDrawn():
+        model = build_model(spec)
+    path = find_checkpoint(spec, weights_dir)
+    fill(model, spec, spec.checkpoint.keys, path)
     encoder = Encoder(spec, model, target, precision, recipe)
     if spec.origin is not None:  # nobody has tried yet whether it gives what it says
         size = spec.pixels.size

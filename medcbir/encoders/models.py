@@ -10,6 +10,7 @@ import open_clip
 import timm
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from medcbir.encoders.spec import EncoderSpec, Output, Projection, TextTower
 from medcbir.errors import EncoderError
@@ -24,6 +25,24 @@ _HEADS: dict[Output, dict[str, Any]] = {
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 64, "heads": 1, "layers": 1}
 _NO_IMAGES = {"image_size": 1, "patch_size": 1, "width": 64, "layers": 1}
 """The smallest towers that open_clip builds, where only the other one is used."""
+
+
+_DRAWING = {"normal_", "uniform_", "trunc_normal_", "erfinv_"}
+
+
+class NothingDrawn(TorchFunctionMode):
+    """While it is entered, models are built with zeros where random numbers would be drawn, for a checkpoint to fill.
+
+    That saves most of the time which building takes.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Zeros also lie within the limits of those that draw again until all numbers do."""
+        if getattr(func, "__name__", "") in _DRAWING:
+            tensor: torch.Tensor = args[0] if args else kwargs["tensor"]
+            tensor.detach().zero_()
+            return tensor
+        return func(*args, **(kwargs or {}))
 
 
 def build_model(spec: EncoderSpec) -> nn.Module:

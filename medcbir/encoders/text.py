@@ -9,7 +9,7 @@ from torch import nn
 
 from medcbir.encoders.checkpoints import fill
 from medcbir.encoders.device import torch_device
-from medcbir.encoders.models import build_text_model
+from medcbir.encoders.models import NothingDrawn, build_text_model
 from medcbir.encoders.registry import text_tower
 from medcbir.encoders.spec import EncoderSpec
 from medcbir.encoders.tokens import tokenize
@@ -56,6 +56,7 @@ def load_text_encoder(spec: EncoderSpec, *, weights_dir: Path, device: str = "au
     tower, target = text_tower(spec), torch_device(device)
     file = find_tokenizer(spec, weights_dir)
     checkpoint_sha256(spec, weights_dir)
-    model = build_text_model(tower)
+    with NothingDrawn():
+        model = build_text_model(tower)
     fill(model, spec, tower.keys, find_checkpoint(spec, weights_dir))
     return TextEncoder(spec, model, target, file)

@@ -1,30 +1,18 @@
-"""Models of full size with weights that depend on nothing but their names and shapes.
-
-What the libraries would draw at random is not drawn, which saves most of the time that building a model takes.
-"""
+"""Models of full size with weights that depend on nothing but their names and shapes."""
 
 import hashlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.overrides import TorchFunctionMode
+
+from medcbir.encoders.models import NothingDrawn
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
 _PERIOD = 1_000_003
-_DRAWING = {"normal_", "uniform_", "trunc_normal_", "erfinv_"}
-
-
-class _NothingDrawn(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _DRAWING:
-            tensor = args[0] if args else kwargs["tensor"]
-            tensor.detach().zero_()  # which lies within the limits that some initialisers draw again for until all do
-            return tensor
-        return func(*args, **(kwargs or {}))
 
 
 @cache
@@ -36,7 +24,7 @@ def noise() -> torch.Tensor:
 
 def filled(build: Callable[[], Model]) -> Model:
     """The model that `build` makes, with weights by their names: near one where a layer scales, small elsewhere."""
-    with _NothingDrawn():
+    with NothingDrawn():
         model = build()
     statistics = [(name, buffer) for name, buffer in model.named_buffers() if "running_" in name]
     with torch.no_grad():

@@ -23,6 +23,7 @@ import torchvision
 import transformers
 from open_clip import get_model_config
 from open_clip.model import CustomTextCLIP
+from random_weights import filled
 
 from medcbir.cli.options import DEFAULT_ENCODER
 from medcbir.encoders import DEFAULT, SPECS, EncoderSpec, load_encoder, prepare
@@ -50,7 +51,10 @@ IMAGES = (
 )
 """Ten real images of five modalities: grey and colour, 8 to 16 bits, 64 to 1,955 pixels, upright and wide."""
 
-COSINE = 0.9999
+COSINE = 1 - 1e-6
+DINOV2 = 0.9999
+"""Of an encoder whose positions are resampled, as its own code does it: recent versions of transformers leave out an
+offset of 0.1."""
 MEDSIGLIP_LAYERS = 3
 EPS = 1e-6
 """Of ViT's and MAE's layer norms in their authors' code; transformers has 1e-12."""
@@ -68,18 +72,14 @@ def real_images() -> list[np.ndarray]:
     return [open_image(path).frame(0) for path in IMAGES]
 
 
-def shaken(model: Model) -> Model:
-    """The model with every parameter and statistic moved, so that no zero or one hides a mistake."""
-    noise = torch.randn(1_000_003, generator=torch.Generator().manual_seed(2)) * 0.02  # drawn once: it is used often
+def random_model(build: Callable[[], Model]) -> Model:
+    """With positions so large that one in another place is noticed."""
+    model = filled(build)
     with torch.no_grad():
-        statistics = [(name, buffer) for name, buffer in model.named_buffers() if "running_" in name]
-        for number, (name, tensor) in enumerate([*model.named_parameters(), *statistics]):
-            moved = noise.roll(number * 4_099).repeat(tensor.numel() // len(noise) + 1)[: tensor.numel()]
-            if name.endswith("running_var"):
-                tensor.mul_(moved.reshape(tensor.shape).exp())
-            else:
-                tensor.add_(moved.reshape(tensor.shape))
-    return model.eval()
+        for name, tensor in model.named_parameters():
+            if "pos_embed" in name or "position_embedding" in name:
+                tensor.div_(20 * tensor.abs().max())
+    return model
 
 
 def saved(model: transformers.PreTrainedModel) -> Tensors:
@@ -133,7 +133,7 @@ def meta_vit(state: Tensors) -> Tensors:
 
 
 def torchvision_resnet50() -> tuple[Tensors, Reference]:
-    model = shaken(torchvision.models.resnet50())
+    model = random_model(torchvision.models.resnet50)
     with torch.no_grad():  # else the largest logit of random weights takes all the probability
         model.fc.weight.div_(200)
     return model.state_dict(), model
@@ -146,23 +146,27 @@ def resnet50_probabilities() -> tuple[Tensors, Reference]:
 
 def radimagenet() -> tuple[Tensors, Reference]:
     """All of torchvision's children but the classifier in a `Sequential`, as RadImageNet's own example builds it."""
-    backbone = torch.nn.Sequential(*list(shaken(torchvision.models.resnet50()).children())[:9])
+    backbone = torch.nn.Sequential(*list(random_model(torchvision.models.resnet50).children())[:9])
     return below("backbone.", backbone.state_dict()), lambda pixels: backbone(pixels).flatten(1)
 
 
 def vit() -> tuple[Tensors, Reference]:
-    model = shaken(transformers.ViTModel(transformers.ViTConfig(layer_norm_eps=EPS), add_pooling_layer=False))
+    model = random_model(
+        lambda: transformers.ViTModel(transformers.ViTConfig(layer_norm_eps=EPS), add_pooling_layer=False)
+    )
     head = {"head.weight": torch.zeros(21843, 768), "head.bias": torch.zeros(21843)}
     return meta_vit(saved(model)) | head, lambda pixels: model(pixels).last_hidden_state[:, 0]
 
 
 def mae() -> tuple[Tensors, Reference]:
-    model = shaken(transformers.ViTMAEModel(transformers.ViTMAEConfig(mask_ratio=0.0, layer_norm_eps=EPS)))
+    model = random_model(
+        lambda: transformers.ViTMAEModel(transformers.ViTMAEConfig(mask_ratio=0.0, layer_norm_eps=EPS))
+    )
     return {"model": meta_vit(saved(model))}, lambda pixels: model(pixels).last_hidden_state[:, 0]
 
 
 def sam() -> tuple[Tensors, Reference]:
-    model = shaken(transformers.SamVisionModel(transformers.SamVisionConfig()))
+    model = random_model(lambda: transformers.SamVisionModel(transformers.SamVisionConfig()))
     state = renamed(
         model.state_dict(),
         (r"^vision_encoder\.", "image_encoder."),
@@ -182,7 +186,7 @@ def clip() -> tuple[Tensors, Reference]:
         hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, patch_size=14,
         projection_dim=768,
     )  # fmt: skip
-    model = shaken(transformers.CLIPVisionModelWithProjection(config))
+    model = random_model(lambda: transformers.CLIPVisionModelWithProjection(config))
     tower = renamed(
         joined(model.state_dict(), ("self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."), "attn.in_proj_"),
         (r"^vision_model\.", ""),
@@ -203,8 +207,8 @@ def clip() -> tuple[Tensors, Reference]:
 
 
 def medclip() -> tuple[Tensors, Reference]:
-    swin = shaken(transformers.SwinModel(transformers.SwinConfig()))
-    head = shaken(torch.nn.Linear(768, 512, bias=False))
+    swin = random_model(lambda: transformers.SwinModel(transformers.SwinConfig()))
+    head = random_model(lambda: torch.nn.Linear(768, 512, bias=False))
     state = below("vision_model.model.", saved(swin)) | {"vision_model.projection_head.weight": head.weight.detach()}
     index = "vision_model.model.encoder.layers.0.blocks.0.attention.self.relative_position_index"
     text = {"logit_scale": torch.zeros(()), "text_model.projection_head.weight": torch.zeros(512, 768)}
@@ -213,7 +217,7 @@ def medclip() -> tuple[Tensors, Reference]:
 
 def open_clip_with_timm(embed_dim: int, vision: dict[str, object]) -> tuple[Tensors, Reference]:
     text = {"context_length": 1, "vocab_size": 1, "width": 64, "heads": 1, "layers": 1}
-    model = shaken(CustomTextCLIP(embed_dim, vision, text))
+    model = random_model(lambda: CustomTextCLIP(embed_dim, vision, text))
     return model.state_dict(), model.encode_image
 
 
@@ -229,7 +233,7 @@ def pe_core() -> tuple[Tensors, Reference]:
 
 def hugging_face_dinov2() -> tuple[Tensors, Reference]:
     """DINOv2 ViT-B/14 as pretrained: positions of 37 x 37 patches."""
-    model = shaken(transformers.Dinov2Model(transformers.Dinov2Config(image_size=518, patch_size=14)))
+    model = random_model(lambda: transformers.Dinov2Model(transformers.Dinov2Config(image_size=518, patch_size=14)))
     return saved(model), lambda pixels: model(pixels).pooler_output
 
 
@@ -244,7 +248,7 @@ def dinov3() -> tuple[Tensors, Reference]:
         hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, num_register_tokens=4,
         query_bias=False, key_bias=False, value_bias=False,
     )  # fmt: skip
-    model = shaken(transformers.DINOv3ViTModel(config))
+    model = random_model(lambda: transformers.DINOv3ViTModel(config))
     state = renamed(
         joined(saved(model), ("attention.q_proj.", "attention.k_proj.", "attention.v_proj."), "attn.qkv."),
         (r"^embeddings\.patch_embeddings", "patch_embed.proj"),
@@ -261,7 +265,7 @@ def dinov3() -> tuple[Tensors, Reference]:
 
 
 def siglip(config: transformers.SiglipVisionConfig) -> tuple[Tensors, Reference]:
-    model = shaken(transformers.SiglipVisionModel(config))
+    model = random_model(lambda: transformers.SiglipVisionModel(config))
     text = {"logit_bias": torch.zeros(1), "text_model.head.weight": torch.zeros(2, 2)}
     return below("vision_model.", model.state_dict()) | text, lambda pixels: model(pixels).pooler_output
 
@@ -283,16 +287,20 @@ def medsiglip() -> tuple[Tensors, Reference]:
 
 
 def xmir() -> tuple[Tensors, Reference]:
-    model = shaken(torchvision.models.densenet121())
+    model = random_model(torchvision.models.densenet121)
     state = {f"densenet121.0.{name}": tensor for name, tensor in model.features.state_dict().items()}
     return {"state_dict": state}, lambda pixels: torch.relu(model.features(pixels)).mean(dim=(2, 3))
 
 
 def xrv_densenet121() -> tuple[Tensors, Reference]:
     """One channel and eighteen findings; colour counts as the mean of its channels."""
-    model = torchvision.models.densenet121(num_classes=18)
-    model.features.conv0 = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-    shaken(model)
+
+    def build() -> torch.nn.Module:
+        model = torchvision.models.densenet121(num_classes=18)
+        model.features.conv0 = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        return model
+
+    model = random_model(build)
     state = model.state_dict() | {"op_threshs": torch.zeros(18)}
     return state, lambda pixels: torch.relu(model.features(pixels.mean(dim=1, keepdim=True))).mean(dim=(2, 3))
 
@@ -346,11 +354,14 @@ def test_an_encoder_gives_the_unit_vectors_of_its_publishers_model(name, tmp_pat
     if name == "medsiglip":
         spec = dataclasses.replace(spec, options={**spec.options, "depth": MEDSIGLIP_LAYERS})
     slow = spec.pixels.size > 224 or name == "clip"
-    images = real_images()[: 3 if slow else None]
+    images = real_images()[: 2 if slow else None]
     batch = np.stack([prepare(image, spec.pixels) for image in images])
     expected = None
     if spec.checkpoint.package is None:
-        state, reference = PUBLISHED[name]() if name in PUBLISHED else (build_model(spec).state_dict(), None)
+        if name in PUBLISHED:
+            state, reference = PUBLISHED[name]()
+        else:
+            state, reference = filled(lambda: build_model(spec)).state_dict(), None
         if reference is not None:
             expected = features(reference, batch, spec)
         write(state, tmp_path / spec.checkpoint.file)
@@ -371,7 +382,7 @@ def test_an_encoder_gives_the_unit_vectors_of_its_publishers_model(name, tmp_pat
         np.testing.assert_allclose(once[0], vectors[1], atol=1e-5)
     assert encoder.recipe["dim"] == spec.dim
     if expected is not None:
-        assert_same_directions(vectors, expected)
+        assert_same_directions(vectors, expected, DINOV2 if name == "dinov2" else COSINE)
 
 
 def test_medsiglip_has_all_of_its_publishers_layers():
@@ -394,7 +405,7 @@ def features(reference: Reference, batch: np.ndarray, spec: EncoderSpec) -> np.n
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def assert_same_directions(vectors: np.ndarray, expected: np.ndarray) -> None:
+def assert_same_directions(vectors: np.ndarray, expected: np.ndarray, cosine: float) -> None:
     """Cosine to the other implementation's vectors, and to their differences from each other.
 
     Random weights can make all vectors nearly alike; what tells images apart must agree too, not only what they share.
@@ -402,8 +413,8 @@ def assert_same_directions(vectors: np.ndarray, expected: np.ndarray) -> None:
     cosines = np.einsum("nd,nd->n", vectors.astype(np.float64), expected)
     centred, other = vectors.astype(np.float64) - expected.mean(axis=0), expected - expected.mean(axis=0)
     told_apart = np.einsum("nd,nd->n", centred, other) / np.linalg.norm(centred, axis=1) / np.linalg.norm(other, axis=1)
-    assert cosines.min() >= COSINE
-    assert told_apart.min() >= COSINE
+    assert cosines.min() >= cosine
+    assert told_apart.min() >= cosine
 
 
 @pytest.mark.parametrize("name", SPECS)
