@@ -43,7 +43,7 @@ class Encoders(Session):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._encoders: dict[tuple[bytes, str], Encoder] = {}
+        self._encoders: dict[tuple[bytes, str, bool], Encoder] = {}
 
     def encode(
         self,
@@ -67,6 +67,11 @@ class Encoders(Session):
             raise InputError(f"the batch size must be 1 or more, not {batch_size}")
         spec = self._in_precision(self._spec(encoder), precision, device)
         recipe = recipe_of(spec, self.settings.weights_dir)
+        if dataset is not None:
+            names = [name for (name,) in self.query("SELECT name FROM dataset ORDER BY name")]
+            if dataset not in names:
+                there = f"there are {', '.join(names)}" if names else "it is empty: `medcbir ingest` fills it"
+                raise InputError(f"no dataset {dataset!r} in the catalogue: {there}")
         if spec.origin is not None:  # what its user says of it must hold before it gets a row
             self._model(spec, device)
         with self._open() as connection:

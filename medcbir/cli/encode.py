@@ -56,10 +56,9 @@ def encode(
         render_json(asdict(report))
     else:
         speed = report.encoded / report.seconds
-        click.echo(
-            f"encoder {report.encoder}: {report.encoded} images encoded ({speed:.1f} images/s), "
-            f"{report.failed} failed, {report.remaining} remaining, {report.seconds:.1f} s: "
-            f"{report.starting:.0%} starting, {report.forward:.0%} in the model, "
+        done = (
+            f"{report.encoded} images encoded ({speed:.1f} images/s), {report.failed} failed, {report.remaining} "
+            f"remaining, {report.seconds:.1f} s: {report.starting:.0%} starting, {report.forward:.0%} in the model, "
             f"{report.waiting:.0%} waiting for input, {report.writing:.0%} for the database"
         )
         if report.version_of:
@@ -71,3 +70,6 @@ def encode(
         click.echo("interrupted; run the same command again to go on", err=True)
         return INTERRUPTED
     return REJECTED if report.failed else 0
+            if report.encoded or report.failed or report.remaining
+            else "0 images encoded, 0 failed, 0 remaining: every image that has a file has its vector"
+        click.echo(f"encoder {report.encoder}: {done}")

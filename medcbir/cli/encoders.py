@@ -56,7 +56,18 @@ def show(db: "Database", name: str, output: str) -> None:
         render_json(found)
         return
     for key, value in found.items():
-        click.echo(f"{key}: {value}")
+        if key in {"seen", "sha256"} or value not in (None, "", {}):
+            click.echo(f"{key}: {_in_words(value)}")
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(each)}" for key, each in value.items() if each is not None)
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not known" if value is None else str(value)
 
 
 @group.command()

@@ -74,7 +74,9 @@ def main() -> NoReturn:
         code = cli(prog_name="medcbir", standalone_mode=False)
     except click.exceptions.Exit as done:
         code = done.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error, click.Abort) and not isinstance(error.__cause__, KeyboardInterrupt):  # of a question
+            _tell("not confirmed, so nothing was changed; --yes answers beforehand", 1, as_json=as_json)
         _tell("interrupted; run the same command again to go on", INTERRUPTED, as_json=as_json)
     except click.UsageError as error:
         if not as_json:

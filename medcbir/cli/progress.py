@@ -105,7 +105,8 @@ class _Lines:
 
     def finish(self) -> None:
         if self._stage:
-            self._print(", done")
+            whole = self._total is None or self._done >= self._total
+            self._print(", done" if whole else ", ended")
             self._stage = ""
 
     def _print(self, state: str) -> None:

@@ -10,12 +10,11 @@ from medcbir.errors import EncoderError
 
 
 def describe_spec(spec: EncoderSpec, weights_dir: Path) -> dict[str, Any]:
-    """The spec as JSON values, with the `checkpoint` file expected, its `source`, `weights_dir`, and `found`."""
+    """The spec as JSON values, with the `checkpoint` expected, its `source`, `weights_dir`, `found`, and the `file`."""
     try:
-        find_checkpoint(spec, weights_dir)
-        found = True
+        file = str(find_checkpoint(spec, weights_dir))
     except EncoderError:
-        found = False
+        file = None
     return {
         "name": spec.name,
         "title": spec.title,
@@ -34,7 +33,8 @@ def describe_spec(spec: EncoderSpec, weights_dir: Path) -> dict[str, Any]:
         "sha256": spec.checkpoint.sha256,
         "source": spec.checkpoint.source,
         "weights_dir": str(weights_dir),
-        "found": found,
+        "found": file is not None,
+        "file": file,
         "text": None if spec.text is None else asdict(spec.text.tokenizer),
         "origin": spec.origin,
         "note": spec.note,

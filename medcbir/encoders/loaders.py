@@ -155,7 +155,18 @@ def load_encoder(
     encoder = Encoder(spec, model, target, precision, recipe)
     if spec.origin is not None:  # nobody has tried yet whether it gives what it says
         size = spec.pixels.size
-        encoder.encode(np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8))
+        try:
+            encoder.encode(np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8))
+        except VectorError:
+            raise EncoderError(
+                f"{path} fills {spec.title}, whose vectors are zero or not finite, however: get the file again, or see "
+                f"whether {spec.origin} describes it"
+            ) from None
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise EncoderError(
+                f"{spec.origin}: pixels: the model cannot take images of {size} x {size}, unless by other `options`: "
+                f"{' '.join(str(error).split())}"
+            ) from None
     return encoder
 
 

@@ -149,6 +149,8 @@ def _checked(table: type[Table], described: dict[str, Any], file: Path) -> Table
         return table.model_validate(described)
     except ValidationError as error:
         faults = error.errors(include_url=False)
+        if isinstance(described.get("output"), dict):  # then its names are no alternatives
+            faults = [fault for fault in faults if not any(str(part).startswith("literal[") for part in fault["loc"])]
         first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
         # pydantic names the alternatives of `output` as well, which are no key of the file
         key = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("literal[", "_")))

@@ -48,8 +48,14 @@ def find_checkpoint(spec: EncoderSpec, weights_dir: Path) -> Path:
     if len(alone) == 1:
         return alone[0]
     raise EncoderError(
-        f"{_expected(spec)} {weights_dir}; get it from {checkpoint.source}, or set MEDCBIR_WEIGHTS_DIR"
-        + ("; --allow-download fetches it" if download_url(checkpoint.source, checkpoint.file) is not None else "")
+        f"{_expected(spec)} {file.parent if Path(checkpoint.file).is_absolute() else weights_dir}; get it from "
+        f"{checkpoint.source}, or set MEDCBIR_WEIGHTS_DIR"
+        + (
+            f"; `medcbir encoders verify {spec.unsuffixed} --allow-download` fetches it"
+            if download_url(checkpoint.source, checkpoint.file) is not None
+            else ""
+        )
+        + (f". There are several in {own}: leave one, or name it {file.name}" if alone else "")
     )
 
 

@@ -107,8 +107,9 @@ def test_an_encoder_is_retired_only_after_a_yes(filled: str, clone: Callable[...
     url = clone(filled)
     arguments = ("encoders", "retire", "efficientnet_lite0", "--database-url", url)
     done = run_medcbir(*arguments)  # nobody answers
-    assert done.returncode == 130
+    assert done.returncode == 1
     assert "This drops 19 vectors of efficientnet_lite0." in done.stderr
+    assert done.stderr.endswith("Error: not confirmed, so nothing was changed; --yes answers beforehand\n")
     done = run_medcbir(*arguments, "--yes")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "efficientnet_lite0: 19 vectors dropped, 1 results kept\n"

@@ -56,7 +56,7 @@ class Place:
     def vectors(self, encoder: str) -> dict[str, np.ndarray]:
         with psycopg.connect(self.url) as connection:
             rows = connection.execute(f"SELECT uri, {encoder}::real[] FROM medcbir.image_vectors".encode())
-            return {uri: np.array(vector, np.float64) for uri, vector in rows}
+            return {uri: np.array(vector, np.float64) for uri, vector in rows if vector is not None}
 
 
 @pytest.fixture

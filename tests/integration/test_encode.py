@@ -13,7 +13,7 @@ from PIL import Image
 
 import medcbir
 from medcbir.encoders import Encoder, get_spec, load_encoder, prepare
-from medcbir.errors import DatabaseError, EncoderError
+from medcbir.errors import DatabaseError, EncoderError, InputError
 from medcbir.pixels import open_image
 
 TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -146,10 +146,16 @@ def test_an_image_without_file_is_left_alone(db: medcbir.Database, tmp_path: Pat
     assert (report.encoded, report.failed, report.remaining) == (0, 0, 0)
 
 
+def test_a_dataset_that_is_not_there_is_refused_with_those_that_are(ingested: medcbir.Database) -> None:
+    with pytest.raises(InputError, match="no dataset 'imgaes' in the catalogue: there are images"):
+        ingested.encode(device="cpu", dataset="imgaes")
+
+
 def test_claims_of_a_dead_worker_are_taken_over_and_those_of_a_living_one_are_not(
     ingested: medcbir.Database,
 ) -> None:
-    ingested.encode(device="cpu", dataset="nothing")  # adds the encoder
+    ingested.query("INSERT INTO dataset (name) VALUES ('empty') RETURNING name")
+    ingested.encode(device="cpu", dataset="empty")  # adds the encoder
     claim = "INSERT INTO encode_claim SELECT e.encoder_id, i.image_id, {} FROM encoder AS e, image AS i WHERE {}"
     with psycopg.connect(ingested.conninfo, autocommit=True, options="-c search_path=medcbir") as living:
         living.execute("SELECT pg_advisory_lock(%s, 77)", (0x6D656463,))

@@ -1,5 +1,6 @@
 """Loading safely and strictly, and encoding: numbers are checked against timm itself."""
 
+import argparse
 import dataclasses
 import pickle
 from pathlib import Path
@@ -183,9 +184,11 @@ def test_a_projection_follows_the_pooled_features(tiny, weights):
     assert "projection.bias" not in model.state_dict()
 
 
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
-def test_a_torch_file_loads_as_its_safetensors_does(tiny, weights, wrapper):
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_torch_file_loads_as_its_safetensors_does(tiny, weights, wrapper, prefix):
     state = safetensors.torch.load_file(weights / "tiny.safetensors")
+    state = {prefix + name: tensor for name, tensor in state.items()}
     torch.save(state if wrapper is None else {wrapper: state, "epoch": 3}, weights / "tiny.pth")
     pth = expecting(tiny, "tiny.pth")
     batch = random_batch(2, 160)
@@ -237,10 +240,18 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tiny, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["broken.pth", "broken.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04"])
-def test_a_file_that_is_no_checkpoint_is_an_error_of_one_line(tiny, tmp_path, name, content):
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "get it again"),
+        (b"\n<!DOCTYPE html><html>not found</html>", "is a web page: download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab", "is a pointer of Git LFS: .*`git lfs pull`"),
+        (b"PK\x03\x04", "get it again"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_an_error_of_one_line(tiny, tmp_path, name, content, told):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(EncoderError, match=rf"checkpoint (refused|unreadable): .*{name}") as error:
+    with pytest.raises(EncoderError, match=rf"checkpoint (refused|unreadable): .*{name}.* {told}") as error:
         load_encoder(expecting(tiny, name), weights_dir=tmp_path, device="cpu")
     assert "\n" not in str(error.value)
 
@@ -256,10 +267,28 @@ def test_a_file_that_is_cut_short_is_an_error_of_one_line(tiny, weights, name, k
     assert "\n" not in str(error.value)
 
 
-def test_a_file_without_tensors_is_refused(tiny, tmp_path):
-    torch.save({"epoch": 3}, tmp_path / "empty.pth")
-    with pytest.raises(EncoderError, match="holds no state dict"):
-        load_encoder(expecting(tiny, "empty.pth"), weights_dir=tmp_path, device="cpu")
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"epoch": 3, "net": {}}, r"holds no state dict \(names and tensors alone\), but epoch, net: save that"),
+        ([1, 2], r"holds no state dict \(names and tensors alone\): save that of the model"),
+        (
+            {"model": {}, "args": argparse.Namespace(lr=1)},
+            "holds argparse.Namespace beside tensors, which could run code",
+        ),
+    ],
+)
+def test_a_file_of_something_else_is_refused_with_what_it_holds(tiny, tmp_path, content, told):
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(EncoderError, match=told):
+        load_encoder(expecting(tiny, "other.pth"), weights_dir=tmp_path, device="cpu")
+
+
+def test_a_prefix_of_all_names_is_told(tiny, weights):
+    state = safetensors.torch.load_file(weights / "tiny.safetensors")
+    torch.save({f"net.backbone.{name}": tensor for name, tensor in state.items()}, weights / "tiny.pth")
+    with pytest.raises(EncoderError, match=r"the names in the file begin with net\.backbone\.: save them without"):
+        load_encoder(expecting(tiny, "tiny.pth"), weights_dir=weights, device="cpu")
 
 
 def test_an_absent_device_is_an_error_that_lists_those_present(tiny, weights):

@@ -75,6 +75,7 @@ def test_a_file_makes_an_encoder_of_its_name(folder):
         ("size = 160", "size = 160\ncropped = 1", r"pixels.cropped: no such key; there are size, mean, std, .*crop,"),
         ('"class_token"', '"cls"', r"output: input should be 'pooled', 'class_token', .* or 'projected'"),
         ('"class_token"', "{inputs = 64, outputs = 32}", r"output.outputs is 32 and dim 64: they must be the same"),
+        ('"class_token"', "{inputs = 64}", r"output.outputs: field required"),
         ("[0.5, 0.25, 0.5]", "[0.5, 0, 0.5]", r"pixels.std.1: input should be greater than 0"),
         ("dim = 64", "dim = 64\nkeys = 'same'", r"keys: must be one of dinov2, .*, same_names, .*xrv_densenet"),
         ("dim = 64", "dim = 64\nlibrary = 'open_clip'", r'output must be "projected" where library is "open_clip"'),
@@ -100,6 +101,7 @@ def test_a_mistake_names_the_file_the_key_and_what_is_allowed(folder, old, new, 
     [
         ("test_vit", "test_vat", r"timm cannot build test_vat: it has none of that name; near are .*test_vit"),
         ("dim = 64", "dim = 64\noptions = {dept = 3}", r"cannot build test_vit with {'dept': 3}: .*'dept'"),
+        ("size = 160", "size = 150", r"pixels: the model cannot take images of 150 x 150, .*`options`: "),
         ("dim = 64", "dim = 65", r"dim: the model gives 64 numbers for an image, not 65"),
         ('"class_token"', '"pooled"\noptions = {global_pool = "", num_patches = 1}', r"cannot build test_vit"),
         (
@@ -298,3 +300,11 @@ def test_a_package_offers_encoders_by_entry_points(package):
         with pytest.raises(EncoderError, match=error):
             get_spec(name)
     assert get_spec("vit") is SPECS["vit"], "the others are not in the way"
+
+
+def test_weights_that_give_no_vector_are_named(folder):
+    file = folder.parent / "weights" / "mine.safetensors"
+    state = safetensors.torch.load_file(file)
+    safetensors.torch.save_file(state | {"norm.weight": torch.full_like(state["norm.weight"], float("nan"))}, file)
+    with pytest.raises(EncoderError, match=r"mine.safetensors fills mine, whose vectors are zero or not finite"):
+        load_encoder(get_spec("mine", folder), weights_dir=folder.parent / "weights", device="cpu")

@@ -49,7 +49,8 @@ def test_a_missing_checkpoint_is_one_line_with_file_directory_and_source(spec, t
         find_checkpoint(spec, tmp_path)
     assert str(error.value) == (
         f"checkpoint not found: Small expects small.bin in {tmp_path}; "
-        "get it from https://example.org/small.bin, or set MEDCBIR_WEIGHTS_DIR; --allow-download fetches it"
+        "get it from https://example.org/small.bin, or set MEDCBIR_WEIGHTS_DIR; "
+        "`medcbir encoders verify efficientnet_lite0 --allow-download` fetches it"
     )
 
 
@@ -129,7 +130,9 @@ def test_a_folder_of_the_encoder_s_name_may_hold_its_file_or_any_single_one(spec
     alone.write_bytes(b"1")
     assert find_checkpoint(named, tmp_path) == alone
     (tmp_path / "small" / "other.pt").write_bytes(b"2")
-    with pytest.raises(EncoderError, match="checkpoint not found"):
+    with pytest.raises(
+        EncoderError, match=r"checkpoint not found: .* several in .*small: leave one, or name it model\."
+    ):
         find_checkpoint(named, tmp_path)
     (tmp_path / "small" / "pytorch_model.bin").write_bytes(b"3")
     assert find_checkpoint(named, tmp_path).name == "pytorch_model.bin"
