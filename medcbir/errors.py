@@ -41,6 +41,10 @@ class EncoderError(MedcbirError):
     """An encoder that is unknown, lacks its weights, or does not fit them."""
 
 
+class NotCompiledWarning(UserWarning):
+    """A model that torch was to compile and could not, or not to the same vectors: it runs as it is."""
+
+
 class VectorError(MedcbirError):
     """Vectors of the wrong dimension, zero, or not finite."""
 

@@ -25,7 +25,7 @@ from medcbir.errors import InputError
 from medcbir.store import schema
 from medcbir.store.connection import open_bare, open_database
 from medcbir.store.embedded import EmbeddedServer
-from medcbir.store.encoders import StoredEncoder, add_encoder, encoder_names, find_encoder
+from medcbir.store.encoders import StoredEncoder, add_encoder, add_versions, encoder_names, find_encoder
 from medcbir.store.sqlfiles import query as read_query
 from medcbir.types import EncodeReport, Filter, ImportReport, Progress, Split
 
@@ -53,27 +53,29 @@ class Encoders(Session):
         device: Device = "auto",
         precision: 'Literal["auto", "float32", "bfloat16"] | None' = None,
         batch_size: int | None = None,
+        compiled: bool = False,
         progress: Progress | None = None,
     ) -> EncodeReport:
         """Give every catalogued image that lacks one its vector of `encoder`; processes share the work.
 
         Vectors in bfloat16 are those of another encoder, called `NAME_bf16`: give that name, or the `precision`. With
         'auto' it is the one of which there are vectors already, or else the one that is faster here. The `batch_size`
-        follows from the device and its memory where none is given.
+        follows from the device and its memory where none is given. With `compiled` torch compiles the model first;
+        where it cannot, or to other vectors, that is a `NotCompiledWarning`, and the model runs as it is.
         """
         from medcbir.ingest import encode
 
         if batch_size is not None and batch_size < 1:
             raise InputError(f"the batch size must be 1 or more, not {batch_size}")
-        spec = self._in_precision(self._spec(encoder), precision, device)
-        recipe = recipe_of(spec, self.settings.weights_dir)
         if dataset is not None:
             names = [name for (name,) in self.query("SELECT name FROM dataset ORDER BY name")]
             if dataset not in names:
                 there = f"there are {', '.join(names)}" if names else "it is empty: `medcbir ingest` fills it"
                 raise InputError(f"no dataset {dataset!r} in the catalogue: {there}")
+        spec = self._in_precision(self._spec(encoder), precision, device)
+        recipe = recipe_of(spec, self.settings.weights_dir)
         if spec.origin is not None:  # what its user says of it must hold before it gets a row
-            self._model(spec, device)
+            self._model(spec, device, compiled=compiled)
         with self._open() as connection:
             stored = add_encoder(
                 connection,
@@ -84,11 +86,19 @@ class Encoders(Session):
                 checkpoint_sha256=bytes.fromhex(recipe["checkpoint"]["sha256"]),
                 versions=library_versions(),
             )
+
+        def load_model() -> "Encoder":
+            model = self._model(spec, device, compiled=compiled)
+            if compiled:
+                with self._open() as connection:
+                    add_versions(connection, stored, model.versions)
+            return model
+
         with database_errors(self.conninfo):
             report = encode.fill(
                 lambda: open_database(self.conninfo, install="never"),
                 stored,
-                lambda: self._model(spec, device),
+                load_model,
                 spec.pixels,
                 dataset=dataset,
                 batch_size=batch_size,
@@ -218,10 +228,12 @@ class Encoders(Session):
         folder = self.settings.encoders_dir
         return find_spec(stored.name, folder) or find_spec(unversioned, folder)
 
-    def _model(self, spec: EncoderSpec, device: str) -> "Encoder":
-        key = (self._recipe_sha256(spec), device)
+    def _model(self, spec: EncoderSpec, device: str, *, compiled: bool = False) -> "Encoder":
+        key = (self._recipe_sha256(spec), device, compiled)
         if key not in self._encoders:
             self._encoders[key] = load_encoder(spec, weights_dir=self.settings.weights_dir, device=device)
+            if compiled:
+                self._encoders[key].compile()
         return self._encoders[key]
 
     def _recipe_sha256(self, spec: EncoderSpec) -> bytes:

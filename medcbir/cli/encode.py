@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     show_default="as the device's memory allows",
     help="Images that are given to the model at once.",
 )
+@click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Let torch compile the model first, which takes up to a minute and a compiler; see docs/encoders.md.",
+)
 @output_format("text", "json")
 @database
 def encode(
@@ -38,6 +44,7 @@ def encode(
     device: "Device",
     precision: Any,
     batch_size: int | None,
+    compiled: bool,
     output: str,
 ) -> int:
     """Give every catalogued image its vector.
@@ -50,7 +57,13 @@ def encode(
 
     with progress() as shown:
         report = db.encode(
-            encoder, dataset=dataset, device=device, precision=precision, batch_size=batch_size, progress=shown
+            encoder,
+            dataset=dataset,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            compiled=compiled,
+            progress=shown,
         )
     if output == "json":
         render_json(asdict(report))
@@ -60,7 +73,10 @@ def encode(
             f"{report.encoded} images encoded ({speed:.1f} images/s), {report.failed} failed, {report.remaining} "
             f"remaining, {report.seconds:.1f} s: {report.starting:.0%} starting, {report.forward:.0%} in the model, "
             f"{report.waiting:.0%} waiting for input, {report.writing:.0%} for the database"
+            if report.encoded or report.failed or report.remaining
+            else "0 images encoded, 0 failed, 0 remaining: every image that has a file has its vector"
         )
+        click.echo(f"encoder {report.encoder}: {done}")
         if report.version_of:
             click.echo(
                 f"{report.version_of} still means the vectors of another recipe; once {report.encoder} is complete, "
@@ -70,6 +86,3 @@ def encode(
         click.echo("interrupted; run the same command again to go on", err=True)
         return INTERRUPTED
     return REJECTED if report.failed else 0
-            if report.encoded or report.failed or report.remaining
-            else "0 images encoded, 0 failed, 0 remaining: every image that has a file has its vector"
-        click.echo(f"encoder {report.encoder}: {done}")

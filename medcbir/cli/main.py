@@ -7,12 +7,14 @@ Exit codes: 0 done; 1 an error that the message explains; 2 wrong usage; 3 done,
 import json
 import os
 import sys
+import warnings
+from collections.abc import Callable
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from medcbir.errors import MedcbirError, printable
+from medcbir.errors import MedcbirError, NotCompiledWarning, printable
 
 INTERRUPTED = 130
 REJECTED = 3
@@ -70,6 +72,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit."""
     as_json = "--json" in sys.argv
+    warnings.formatwarning = _one_line(warnings.formatwarning)
     try:
         code = cli(prog_name="medcbir", standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -95,6 +98,17 @@ def main() -> NoReturn:
             raise
         _tell(f"{error.filename}: {error.strerror}", 1, as_json=as_json)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(usual: Callable[..., str]) -> Callable[..., str]:
+    """Python's way of showing a warning, save for our own, of which a user needs no line of code."""
+
+    def shown(message: Warning | str, category: type[Warning], *where: Any, **line: Any) -> str:
+        if issubclass(category, NotCompiledWarning):
+            return f"Warning: {printable(str(message))}\n"
+        return usual(message, category, *where, **line)
+
+    return shown
 
 
 def _tell(message: str, code: int, *, as_json: bool) -> NoReturn:

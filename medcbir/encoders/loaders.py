@@ -1,6 +1,8 @@
 """From a spec to a model that encodes images. See `medcbir.encoders.text` for words."""
 
 import time
+import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from medcbir.encoders.checkpoints import fill
 from medcbir.encoders.device import torch_device
 from medcbir.encoders.memory import give_back, keep_freed
 from medcbir.encoders.models import NothingDrawn, build_model
+from medcbir.encoders.preprocess import prepare
 from medcbir.encoders.recipe import library_versions, recipe_of
 from medcbir.encoders.spec import EncoderSpec, Precision
+from medcbir.encoders.verify import slice_of_pydicom
 from medcbir.encoders.weights import find_checkpoint
-from medcbir.errors import EncoderError, VectorError
+from medcbir.errors import EncoderError, NotCompiledWarning, VectorError
 from medcbir.types import UInt8Image, Vectors
 
 _CPU_CHUNK = 4 * 224 * 224 * 4
@@ -35,6 +39,9 @@ _GAIN = 1.2
 _LISTED = 4
 """How many images an error lists."""
 
+_APART = {torch.float32: 1e-4, torch.bfloat16: 1e-2}
+"""How far a number of a compiled model's unit vector may be from what it is without compilation."""
+
 
 class Encoder:
     """A loaded model with its recipe.
@@ -51,7 +58,9 @@ class Encoder:
         self.device = device.type
         self.versions = library_versions()
         self._dtype = getattr(torch, precision)
+        self._model: Callable[[torch.Tensor], torch.Tensor]
         self._model = model.eval().to(device, self._dtype).to(memory_format=torch.channels_last)
+        self._compiled = False
         self._device = device
         area = spec.pixels.size**2 * self._dtype.itemsize
         on_cpu = device.type == "cpu"
@@ -96,6 +105,30 @@ class Encoder:
         vectors /= norms[:, None]
         return vectors
 
+    def compile(self) -> None:
+        """Let torch compile the model for batches of `batch_size`; that takes up to a minute.
+
+        Where it cannot, or a trial gives other vectors, that is a `NotCompiledWarning`, and the model stays as it is.
+        How far the numbers of the trial are from those before goes to `versions`, if at all.
+        """
+        image = prepare(slice_of_pydicom(), self.spec.pixels)
+        batch = np.stack([np.roll(image, 8 * shift, axis=1) for shift in range(self._chunk)])
+        expected, eager = self.encode(batch), self._model
+        self.enter_lane()  # as torch compiles for the number of threads that it finds
+        try:
+            self._model, self._compiled = torch.compile(eager, dynamic=False), True
+            apart = float(np.abs(self.encode(batch) - expected).max())
+            reason = "" if apart <= _APART[self._dtype] else f"numbers of its vectors change by {apart:.1g}"
+        except Exception as error:  # whatever a compiler and all that it calls may raise
+            reason = str(error).partition("\n")[0] or type(error).__name__
+        finally:
+            torch.set_num_threads(self._threads)
+        if reason:
+            self._model, self._compiled = eager, False
+            warnings.warn(f"{self.spec.title} goes on uncompiled: {reason}", NotCompiledWarning, stacklevel=2)
+        elif apart:
+            self.versions["torch.compile"] = f"within {apart:.0e}"
+
     @property
     def batch_size(self) -> int:
         """How many images a call of `encode` should have: as many as pass through the model at once."""
@@ -119,13 +152,15 @@ class Encoder:
 
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features (n, dim) float32 of (n, size, size, 3) uint8, whose layout in memory stays channels last."""
-        on_cuda = self._device.type == "cuda"
+        count, on_cuda = len(images), self._device.type == "cuda"
+        if self._compiled and count < self._chunk:  # for batches of one size
+            images = torch.cat([images, images[:1].expand(self._chunk - count, -1, -1, -1)])
         if on_cuda:
             images = images.pin_memory()
         pixels = images.to(self._device, non_blocking=on_cuda).permute(0, 3, 1, 2).float()
         # cuDNN would else convolve float32 in TF32, with ten bits of mantissa.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if on_cuda else nullcontext():
-            features: torch.Tensor = self._model(pixels.sub_(self._mean).div_(self._std).to(self._dtype)).float()
+            features = self._model(pixels.sub_(self._mean).div_(self._std).to(self._dtype))[:count].float()
         if features.shape[1:] != (self.spec.dim,):
             found = " x ".join(map(str, features.shape[1:]))
             raise EncoderError(

@@ -91,6 +91,11 @@ def add_encoder(
     return find_encoder(connection, name)
 
 
+def add_versions(connection: Connection, encoder: StoredEncoder, versions: Mapping[str, str]) -> None:
+    """Record what made vectors of the encoder beside what is recorded; that stays as it was first."""
+    connection.execute(query("add_versions"), {"encoder_id": encoder.encoder_id, "versions": Jsonb(dict(versions))})
+
+
 def add_imported_encoder(connection: Connection, name: str, dim: int) -> StoredEncoder:
     """The encoder of this name, added as one whose vectors were made elsewhere if it is new.
 
