@@ -1,4 +1,6 @@
-"""Where torch computes."""
+"""Where torch computes, and how exactly."""
+
+from threading import Lock
 
 import torch
 
@@ -32,3 +34,42 @@ def torch_device(name: str) -> torch.device:
         )
         raise EncoderError(f"no device {name!r} here: use auto or {there}")
     return torch.device(name)
+
+
+class _FullPrecision:
+    """Within it float32 is computed in float32, not in TF32 or bfloat16, and products of bfloat16 are summed in it.
+
+    torch's switches are those of the whole process: what the program around has chosen comes back when the last of the
+    threads that are within leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._within = 0
+        self._before: tuple[str, bool, bool] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._before = (
+                    torch.get_float32_matmul_precision(),
+                    torch.backends.cudnn.allow_tf32,
+                    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
+                )
+                _switch("highest", False, False)
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within and self._before is not None:
+                _switch(*self._before)
+
+
+def _switch(products: str, convolutions_in_tf32: bool, sums_in_bfloat16: bool) -> None:
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions_in_tf32
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = sums_in_bfloat16
+
+
+full_precision = _FullPrecision()

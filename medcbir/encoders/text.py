@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from medcbir.encoders.checkpoints import fill
-from medcbir.encoders.device import torch_device
+from medcbir.encoders.device import full_precision, torch_device
 from medcbir.encoders.models import NothingDrawn, build_text_model
 from medcbir.encoders.registry import text_tower
 from medcbir.encoders.spec import EncoderSpec
@@ -39,7 +39,8 @@ class TextEncoder:
         vectors = np.empty((len(texts), self.spec.dim), np.float32)
         for row, text in zip(vectors, texts, strict=True):
             tokens = torch.from_numpy(tokenize(text, self._tokenizer, self._file))
-            row[:] = self._model(tokens[None].to(self._device))[0].cpu().numpy()
+            with full_precision:
+                row[:] = self._model(tokens[None].to(self._device))[0].cpu().numpy()
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
         if not (np.isfinite(norms) & (norms > 0)).all():
             raise VectorError(f"{self.spec.name}: zero or non-finite vector for a text")

@@ -1,12 +1,18 @@
-"""Collections on which low precision, ties and copies would betray an answer that is not exact."""
+"""Collections on which low precision, ties and copies would betray an answer that is not exact; what scores them."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 import medcbir
+from medcbir.retrieval.hardware import Hardware
+
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+HARDWARE = [Hardware(device, dtype) for device in DEVICES for dtype in (torch.bfloat16, torch.float32)]
+"""All that the blocked engine may choose from on this machine."""
 
 Rows = npt.NDArray[np.float32]
 
