@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from medcbir.encoders.device import full_precision
 from medcbir.retrieval.bound import ACCUMULATION, FLOAT32, UNDERFLOW, Spread, gamma
 
 _ROWS, _TRIALS = 1024, 5  # of the product that is measured
@@ -76,24 +77,31 @@ def sums_as_assumed(hardware: Hardware, dim: int, *, columns: int = 64) -> bool:
 
 @cache
 def fastest(dim: int) -> Hardware:
-    """The type with the fastest product here, by a short measurement; bfloat16 without hardware for it is slow.
+    """The type with the fastest product here, by a short measurement, on a GPU where one can be used.
 
-    bfloat16 is no choice where its products are not summed as the bound assumes.
+    bfloat16 is slow without hardware for it, and no choice where its products are not summed as the bound assumes.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        with suppress(RuntimeError):  # as where other programs have all of its memory
+            return _fastest("cuda", dim)
+    return _fastest("cpu", dim)
+
+
+def _fastest(device: str, dim: int) -> Hardware:
     generator = torch.Generator().manual_seed(0)
     left = torch.rand(_ROWS, dim, generator=generator)
     right = torch.rand(4 * _ROWS, dim, generator=generator)
     choices = [Hardware(device, torch.float32)]
-    if sums_as_assumed(Hardware(device, torch.bfloat16), dim):
-        choices.append(Hardware(device, torch.bfloat16))
-    operands = {hardware: (hardware.lowered(left), hardware.lowered(right).T) for hardware in choices}
-    seconds = dict.fromkeys(choices, float("inf"))
-    for _ in range(_TRIALS):  # in turn, since the machine may be busy with something else for a while
-        for hardware, (a, b) in operands.items():
-            started = time.perf_counter()
-            float((a @ b)[0, 0])  # waits for the device
-            seconds[hardware] = min(seconds[hardware], time.perf_counter() - started)
+    with full_precision:
+        if sums_as_assumed(Hardware(device, torch.bfloat16), dim):
+            choices.append(Hardware(device, torch.bfloat16))
+        operands = {hardware: (hardware.lowered(left), hardware.lowered(right).T) for hardware in choices}
+        seconds = dict.fromkeys(choices, float("inf"))
+        for _ in range(_TRIALS):  # in turn, since the machine may be busy with something else for a while
+            for hardware, (a, b) in operands.items():
+                started = time.perf_counter()
+                float((a @ b)[0, 0])  # waits for the device
+                seconds[hardware] = min(seconds[hardware], time.perf_counter() - started)
     return min(seconds, key=seconds.__getitem__)
 
 
@@ -103,18 +111,15 @@ def scorers() -> Iterator[ThreadPoolExecutor]:
 
     Within, sums are float32's and float32 products full ones, whatever the program around has allowed.
     """
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    cuda = torch.backends.cuda.matmul
-    reduced = cuda.allow_bf16_reduced_precision_reduction
-    torch.set_float32_matmul_precision("highest")
-    cuda.allow_bf16_reduced_precision_reduction = False
+    threads = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(max(1, threads // 2),)) as pool:
+        with (
+            full_precision,
+            ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(max(1, threads // 2),)) as pool,
+        ):
             yield pool
     finally:
         torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
-        cuda.allow_bf16_reduced_precision_reduction = reduced
 
 
 def at_least(scores: torch.Tensor, floors: torch.Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

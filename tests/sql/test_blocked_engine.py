@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from vector_sets import QUERIES, SETS, SIZE, Rows, clustered, duplicated, fill, random
+from vector_sets import HARDWARE, QUERIES, SETS, SIZE, Rows, clustered, duplicated, fill, random
 
 import medcbir
 from medcbir.errors import RunError
 from medcbir.retrieval import blocked, cache, engine, sieve
 from medcbir.retrieval.engine import choose
-from medcbir.retrieval.hardware import Hardware
 from medcbir.store.connection import Connection, open_database
 from medcbir.store.encoders import StoredEncoder
 from medcbir.types import Filter, Run
@@ -33,9 +31,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sieve, name, size)
 
 
-@pytest.fixture(params=[torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
+@pytest.fixture(params=HARDWARE, ids=lambda each: each.name)
 def hardware(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocked, "fastest", lambda dim: Hardware("cpu", request.param))
+    monkeypatch.setattr(blocked, "fastest", lambda dim: request.param)
 
 
 def answers(db: medcbir.Database, run: Run) -> list[tuple[object, ...]]:

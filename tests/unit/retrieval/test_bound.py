@@ -8,13 +8,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vector_sets import DEVICES, HARDWARE
 
+from medcbir.encoders.device import full_precision
+from medcbir.retrieval import hardware as hardware_module
 from medcbir.retrieval.bound import ACCUMULATION, FLOAT32, Bound, Spread, gamma, pgvector_error, score_bound
-from medcbir.retrieval.hardware import Hardware, at_least, sums_as_assumed
+from medcbir.retrieval.hardware import Hardware, at_least, fastest, sums_as_assumed
 from medcbir.store.vectors import unit
 from medcbir.types import Vectors
 
-EACH_TYPE = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+EACH_HARDWARE = pytest.mark.parametrize(
+    "hardware", [*HARDWARE, Hardware("cpu", torch.float16)], ids=lambda each: each.name
+)
 
 
 def cosine(queries: Vectors, index: Vectors) -> npt.NDArray[np.float64]:
@@ -34,8 +39,7 @@ def pgvector_similarity(q: Vectors, x: Vectors, order: npt.NDArray[np.intp]) -> 
     return float(np.clip(np.float64(dot) / np.sqrt(np.float64(norm_q) * np.float64(norm_x)), -1, 1))
 
 
-def bound_of(queries: Vectors, index: Vectors, dtype: torch.dtype) -> tuple[Bound, torch.Tensor]:
-    hardware = Hardware("cpu", dtype)
+def bound_of(queries: Vectors, index: Vectors, hardware: Hardware) -> tuple[Bound, torch.Tensor]:
     q, x = torch.from_numpy(queries), torch.from_numpy(index)
     low_q, low_x = hardware.lowered(q), hardware.lowered(x)
     bound = score_bound(
@@ -46,14 +50,15 @@ def bound_of(queries: Vectors, index: Vectors, dtype: torch.dtype) -> tuple[Boun
         rounding=hardware.rounding,
         smallest=hardware.smallest,
     )
-    if dtype == torch.float16:  # the products of a matrix with one vector, which alone are used
+    if hardware.dtype == torch.float16:  # the products of a matrix with one vector, which alone are used
         return bound, torch.stack([low_x @ row for row in low_q])
-    return bound, low_q @ low_x.T
+    with full_precision:
+        return bound, (low_q @ low_x.T).cpu()
 
 
-def check(queries: Vectors, index: Vectors, dtype: torch.dtype) -> None:
+def check(queries: Vectors, index: Vectors, hardware: Hardware) -> None:
     """Scores are within the bound of the exact cosine, the worst of pgvector's own error left over."""
-    bound, scores = bound_of(queries, index, dtype)
+    bound, scores = bound_of(queries, index, hardware)
     wide = scores.double().numpy()
     allowed = bound.error - pgvector_error(queries.shape[1]) + bound.rounding * np.abs(wide)
     assert (np.abs(wide - cosine(queries, index)) <= allowed).all()
@@ -66,14 +71,14 @@ def aligned(dim: int, *, up: bool) -> Vectors:
     return vector / np.float32(2 ** round(np.log2(np.sqrt(dim))))
 
 
-@EACH_TYPE
+@EACH_HARDWARE
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     dim=st.sampled_from([1, 2, 3, 16, 129, 512, 2048]),
     shape=st.sampled_from(["normal", "heavy", "sparse", "close", "tiny", "wide"]),
 )
-def test_scores_stay_within_the_bound(dtype: torch.dtype, seed: int, dim: int, shape: str) -> None:
+def test_scores_stay_within_the_bound(hardware: Hardware, seed: int, dim: int, shape: str) -> None:
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(24, dim))
     if shape == "heavy":
@@ -89,23 +94,23 @@ def test_scores_stay_within_the_bound(dtype: torch.dtype, seed: int, dim: int, s
         vectors *= 10.0 ** rng.uniform(-44, 0, vectors.shape)
         vectors[:, -1] = 1
     stored = unit(vectors)
-    check(stored[:8], stored[8:], dtype)
+    check(stored[:8], stored[8:], hardware)
 
 
-@EACH_TYPE
+@EACH_HARDWARE
 @pytest.mark.parametrize("dim", [4, 64, 256, 1024, 4096])
-def test_errors_that_all_point_one_way_stay_within_the_bound(dtype: torch.dtype, dim: int) -> None:
+def test_errors_that_all_point_one_way_stay_within_the_bound(hardware: Hardware, dim: int) -> None:
     """Norms up to 1.4 as well: what the norms are not is part of the bound."""
     up, down = aligned(dim, up=True), aligned(dim, up=False)
     signs = np.where(np.arange(dim) % 2, -1, 1).astype(np.float32)
     index = np.concatenate([up, down, -up, up * signs, unit(up), unit(down + up * signs)])
-    check(np.concatenate([up, down, unit(down)]), index, dtype)
+    check(np.concatenate([up, down, unit(down)]), index, hardware)
 
 
 def test_the_bound_is_not_idle() -> None:
     """Aligned errors reach a good part of it: a bound much smaller would be wrong."""
     queries = aligned(256, up=True)
-    bound, scores = bound_of(queries, queries, torch.bfloat16)
+    bound, scores = bound_of(queries, queries, Hardware("cpu", torch.bfloat16))
     lost = abs(float(scores.double()) - float(cosine(queries, queries)[0, 0] * (queries.astype(np.float64) ** 2).sum()))
     assert lost > 0.5 * 2 * 2.0**-8
     assert lost < bound.error + bound.rounding * float(scores)
@@ -134,16 +139,18 @@ def test_one_after_another_nearly_reaches_the_bound_of_a_sum() -> None:
     assert 0.4 * gamma(len(terms), FLOAT32) < error <= gamma(len(terms), FLOAT32)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@settings(deadline=None)
 @given(
-    st.lists(st.floats(-1.5, 1.5, width=32), min_size=1, max_size=40),
-    st.lists(st.floats(-4.5, 4.5, width=32), min_size=1, max_size=5),
+    values=st.lists(st.floats(-1.5, 1.5, width=32), min_size=1, max_size=40),
+    floors=st.lists(st.floats(-4.5, 4.5, width=32), min_size=1, max_size=5),
 )
-def test_comparing_bits_is_comparing_numbers(values: list[float], floors: list[float]) -> None:
+def test_comparing_bits_is_comparing_numbers(device: str, values: list[float], floors: list[float]) -> None:
     for dtype in (torch.bfloat16, torch.float32):
         scores = torch.tensor([values] * len(floors)).to(dtype)
         least = torch.tensor(floors).to(dtype)
         expected = (scores >= least[:, None]).flatten().nonzero()[:, 0]
-        kept, reached = at_least(scores, least)
+        kept, reached = at_least(scores.to(device), least)
         assert np.array_equal(kept, expected.numpy())
         assert np.array_equal(reached, scores.float().flatten()[expected].numpy())
 
@@ -233,8 +240,8 @@ def test_a_floor_that_is_rounded_twice_drops_no_score(start: float, steps: int, 
 @pytest.mark.parametrize("columns", [1, 64])
 @pytest.mark.parametrize("dim", [1, 7, 512, 2048])
 def test_this_machine_sums_as_assumed(dim: int, columns: int) -> None:
-    assert sums_as_assumed(Hardware("cpu", torch.float32), dim, columns=columns)
-    assert sums_as_assumed(Hardware("cpu", torch.bfloat16), dim, columns=columns)
+    with full_precision:
+        assert all(sums_as_assumed(each, dim, columns=columns) for each in HARDWARE)
     assert columns > 1 or sums_as_assumed(Hardware("cpu", torch.float16), dim, columns=1)
 
 
@@ -256,6 +263,41 @@ def test_a_machine_that_sums_otherwise_is_found_out(columns: int, fault: str, mo
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", product, raising=True)
     assert not sums_as_assumed(Hardware("cpu", torch.bfloat16), 512, columns=columns)
+
+
+def test_a_gpu_without_memory_leaves_products_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    lowered = Hardware.lowered
+
+    def only_on_the_cpu(hardware: Hardware, vectors: torch.Tensor) -> torch.Tensor:
+        if hardware.device == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return lowered(hardware, vectors)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Hardware, "lowered", only_on_the_cpu)
+    assert fastest.__wrapped__(64).device == "cpu"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_types_are_measured_as_they_are_used(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In full precision, whatever the program around has allowed."""
+    seen = set()
+
+    def watched(hardware: Hardware, dim: int) -> bool:
+        seen.add(
+            (torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction)
+        )
+        return sums_as_assumed(hardware, dim)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    monkeypatch.setattr(hardware_module, "sums_as_assumed", watched)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert fastest.__wrapped__(64).device == device
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == {("highest", False)}
 
 
 def test_scores_outside_of_the_bound_are_told() -> None:
