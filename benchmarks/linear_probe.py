@@ -4,7 +4,7 @@ Class k of 185 is drawn with weight 1/k, and an image is its class's direction p
 memory (RssAnon) is what the process holds itself; the peak (VmHWM) counts pages of the mapped copy too, which the
 kernel may drop. The database is made anew in a temporary folder:
 
-    python benchmarks/linear_probe.py [--images 200000] [--dim 512] [--epochs 5] [--batch-size 256]
+    python benchmarks/linear_probe.py [--images 200000] [--dim 512] [--epochs 5] [--batch-size 256] [--device cpu]
 """
 
 import argparse
@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -93,18 +94,13 @@ def main() -> None:
         try:
             db.start()
             fill(db, chosen.images, chosen.dim)
-            db.classify_linear(encoder="bench", epochs=1, device="cpu", batch_size=chosen.batch_size)  # loads torch
+            trained = {"encoder": "bench", "device": chosen.device, "batch_size": chosen.batch_size}
+            db.classify_linear(**trained, epochs=1)  # loads torch
             before = memory("RssAnon")
             with progress() as shown:
                 watched = Watched(shown)
                 started = time.perf_counter()
-                made = db.classify_linear(
-                    encoder="bench",
-                    epochs=chosen.epochs,
-                    device="cpu",
-                    batch_size=chosen.batch_size,
-                    progress=watched,
-                )
+                made = db.classify_linear(**trained, epochs=chosen.epochs, progress=watched)
                 whole = time.perf_counter() - started
             started = time.perf_counter()
             values = {(each.metric, each.average): each.value for each in db.evaluate_classes(made)}
