@@ -218,7 +218,7 @@ def _pipeline(
     dataset: str,
     progress: Progress | None = None,
 ) -> EncodeReport:
-    return encode.fill(
+    report = encode.fill(
         lambda: open_database(database.conninfo, install="never"),
         encoder,
         lambda: model,
@@ -227,6 +227,9 @@ def _pipeline(
         max_pixels=database.settings.max_pixels,
         progress=progress,
     )
+    if report.interrupted:
+        raise KeyboardInterrupt
+    return report
 
 
 @contextmanager
@@ -242,8 +245,9 @@ def _new_encoder(connection: Connection, dim: int) -> Iterator[StoredEncoder]:
 def _catalogued(database: "Database", connection: Connection, files: list[Path]) -> Iterator[str]:
     """These files as a dataset of their own, by its name."""
     dataset = f"bench {secrets.token_hex(6)}"
-    database.ingest(files[0].parent, name=dataset, encode=False)
     try:
+        if database.ingest(files[0].parent, name=dataset, encode=False).interrupted:
+            raise KeyboardInterrupt
         yield dataset
     finally:
         _forget(connection, dataset)

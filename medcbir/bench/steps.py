@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from medcbir.bench.memory import peak_memory
 from medcbir.errors import InputError, MedcbirError, printable
+from medcbir.interrupts import noted
 from medcbir.store.vector_files import replaced
 from medcbir.types import Progress
 
@@ -90,14 +91,17 @@ class Runner:
     ) -> list[Outcome]:
         """Do what is to be done, of the kinds of `only` (all where empty) and not of `skip`; `tell` hears of each.
 
-        One step's failure does not stop those that do not need it. Raises `InputError` for an unknown kind, and where
-        another process works in the folder.
+        One step's failure does not stop those that do not need it; Ctrl-C stops all, whatever a step makes of it.
+        Raises `InputError` for an unknown kind, and where another process works in the folder.
         """
         chosen = self._chosen(only, skip)
-        with alone(self._folder):
+        with alone(self._folder), noted() as interrupted:
             for number, step in enumerate(self.steps, start=1):
                 numbered = _Numbered(progress, f"[{number}/{len(self.steps)}] {step.name}")
-                self._keep(self._outcome(step, step.kind in chosen, partial(self._do, numbered)), tell)
+                outcome = self._outcome(step, step.kind in chosen, partial(self._do, numbered))
+                if interrupted():
+                    raise KeyboardInterrupt
+                self._keep(outcome, tell)
         return list(self.outcomes.values())
 
     def plan(self, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[Outcome]:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from medcbir.errors import MedcbirError, NotCompiledWarning, printable
+from medcbir.interrupts import noted
 
 INTERRUPTED = 130
 REJECTED = 3
@@ -74,7 +75,7 @@ def main() -> NoReturn:
     as_json = "--json" in sys.argv
     warnings.formatwarning = _one_line(warnings.formatwarning)
     try:
-        code = cli(prog_name="medcbir", standalone_mode=False)
+        code = _called()
     except click.exceptions.Exit as done:
         code = done.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
@@ -98,6 +99,18 @@ def main() -> NoReturn:
             raise
         _tell(f"{error.filename}: {error.strerror}", 1, as_json=as_json)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _called() -> object:
+    """What the command returns. An error or a failure after Ctrl-C is Ctrl-C: some library has made that of it."""
+    with noted() as interrupted:
+        try:
+            code: object = cli(prog_name="medcbir", standalone_mode=False)
+        except Exception as error:
+            if interrupted():
+                raise KeyboardInterrupt from error
+            raise
+        return INTERRUPTED if interrupted() and code == 1 else code
 
 
 def _one_line(usual: Callable[..., str]) -> Callable[..., str]:

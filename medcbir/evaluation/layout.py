@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medcbir.errors import InputError, RunError
+from medcbir.interrupts import held_back
 from medcbir.types import Progress
 
 Method = Literal["tsne", "pacmap"]
@@ -135,6 +136,7 @@ def tsne(points: Floats, seed: int, perplexity: float | None, progress: Progress
         nonlocal divergence
         divergence = error
         progress.advance(_REPORTED)
+        interrupt()
 
     method = open_tsne.TSNE(
         negative_gradient_method="fft" if count > _FEW else "bh",
@@ -144,7 +146,8 @@ def tsne(points: Floats, seed: int, perplexity: float | None, progress: Progress
         callbacks_every_iters=_REPORTED,
     )
     progress.begin("t-SNE", "iterations", method.early_exaggeration_iter + method.n_iter)
-    embedding = method.fit(affinities=affinities, initialization=_start(points, seed))
+    with held_back() as interrupt:  # openTSNE's trees crash where an exception comes into their midst
+        embedding = method.fit(affinities=affinities, initialization=_start(points, seed))
     return np.asarray(embedding, np.float32), {
         "perplexity": perplexity,
         "early_exaggeration": method.early_exaggeration,

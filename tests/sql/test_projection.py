@@ -1,5 +1,6 @@
 """Maps: coordinates against scikit-learn and brute force, what is stored, and what is told."""
 
+import signal
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -192,6 +193,25 @@ def test_no_point_is_its_own_neighbour_among_equals() -> None:
     found, distances = nearest_neighbours(np.ones((30, 4), np.float32), 3)
     assert (found != np.arange(30)[:, None]).all()
     assert not distances.any()
+
+
+def test_ctrl_c_waits_for_the_end_of_some_iterations() -> None:
+    """openTSNE's trees crash where an exception comes into their midst."""
+    told: list[str] = []
+
+    class Pressed(Silent):
+        def begin(self, stage: str, unit: str, total: int | None) -> None:
+            told.append(stage)
+
+        def advance(self, items: int) -> None:
+            if told[-1] == "t-SNE":
+                signal.raise_signal(signal.SIGINT)
+                told.append("t-SNE")
+
+    with pytest.raises(KeyboardInterrupt):
+        layout.tsne(default_rng(0).normal(size=(40, 5)).astype(np.float32), 0, None, Pressed())
+    assert told == ["find neighbours", "t-SNE", "t-SNE"]  # the report in which it was pressed is the last
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("method", ["tsne", "pacmap"])
