@@ -15,7 +15,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from medcbir.errors import InputError, RunError
-from medcbir.evaluation.bootstrap import Ids, student_t
+from medcbir.evaluation.bootstrap import student_t
+from medcbir.evaluation.numbering import Ids, by_appearance
 from medcbir.retrieval.cache import cached_vectors
 from medcbir.retrieval.image_sets import ImageSet
 from medcbir.retrieval.nested import nested_top_n
@@ -185,7 +186,7 @@ def _drawn_first(images: ImageSet, classes: Ids, seed: Sequence[int]) -> Ids:
     """The place (x,) of each image in a random order of its class's images; images of no class of these come last."""
     rng = np.random.default_rng(seed)
     places = np.full(len(images), np.iinfo(np.int64).max)
-    for label in classes:
+    for label in by_appearance(images.label_ids[np.isin(images.label_ids, classes)])[0]:
         members = np.flatnonzero(images.label_ids == label)
         places[members] = rng.permutation(len(members))
     return places

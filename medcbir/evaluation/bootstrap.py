@@ -18,7 +18,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-Ids = npt.NDArray[np.int64]
+from medcbir.evaluation.numbering import Ids, by_appearance
+
 Floats = npt.NDArray[np.float64]
 
 AVERAGES = ("micro", "macro")
@@ -64,7 +65,8 @@ class Sums:
     Clusters that cannot be told apart are one kind: those of one cell alone with the same stratum and sums. A resample
     is then how often each kind is drawn, and most collections have few kinds. `kinds` (cells,) and `strata` (cells,)
     say whose cell it is, sorted by stratum, strata by group; `sums` and `counts` (cells, m) are of defined values, of
-    one cluster. `kind_of_clusters` (clusters,) has the kind of each cluster, in the order of their ids.
+    one cluster. `kind_of_clusters` (clusters,) has the kind of each cluster, in the order in which they
+    first occur.
     """
 
     kinds: Ids
@@ -78,8 +80,8 @@ class Sums:
     @staticmethod
     def of(scores: Scores, groups: Ids, group_count: int) -> "Sums":
         """`groups` (q,) number each query's group, from 0 to `group_count` - 1; each has a query."""
-        names, clusters = np.unique(scores.clusters, return_inverse=True)
-        labels, classes = np.unique(scores.classes, return_inverse=True)
+        names, clusters = by_appearance(scores.clusters)
+        labels, classes = by_appearance(scores.classes)
         strata, stratum_of = np.unique(groups * len(labels) + classes, return_inverse=True)
         cells, cell_of = np.unique(stratum_of * len(names) + clusters, return_inverse=True)
         defined = ~np.isnan(scores.values)

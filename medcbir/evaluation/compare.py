@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from medcbir.errors import InputError, RunError
-from medcbir.evaluation.bootstrap import AVERAGES, SEED, Floats, Ids, Scores, Sums, intervals
+from medcbir.evaluation.bootstrap import AVERAGES, SEED, Floats, Scores, Sums, intervals
 from medcbir.evaluation.metrics import Facet, wanted_facets, wanted_metrics
+from medcbir.evaluation.numbering import Ids
 from medcbir.evaluation.scores import Column, Leaks, divide, read_scores
 from medcbir.store.columns import copy_columns
 from medcbir.store.connection import Connection

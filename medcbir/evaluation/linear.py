@@ -6,6 +6,7 @@ neighbouring rows from it, so that memory holds a few blocks and never the train
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ import numpy.typing as npt
 import torch
 from psycopg import sql
 from torch import nn
+from torch.nn.utils import skip_init
 
-from medcbir.encoders.device import torch_device
+from medcbir.encoders.device import full_precision, torch_device
 from medcbir.errors import InputError, RunError
+from medcbir.evaluation.numbering import by_appearance
 from medcbir.retrieval.cache import cached_vectors
 from medcbir.store.classifications import Scores, add_classification, copy_scores, find_classification
 from medcbir.store.connection import Connection
@@ -75,7 +78,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Images of one split: where their vectors (all, dim) stand, ascending, their ids and their classes, each (n,)."""
+    """Images of one split by id: where their vectors (all, dim) stand, their ids and their classes, each (n,)."""
 
     vectors: Vectors
     rows: npt.NDArray[np.int64]
@@ -134,9 +137,10 @@ def classify(
     train, val, test, label_ids = _examples(connection, encoder, datasets, cache_dir)
     _require(encoder, training, train, val, test)
     unseen = int((val.classes < 0).sum())
-    layer, certificate = _train(
-        train, val.chosen(val.classes >= 0), len(label_ids), encoder.dim, training, target, progress
-    )
+    with _own_arithmetic():
+        layer, certificate = _train(
+            train, val.chosen(val.classes >= 0), len(label_ids), encoder.dim, training, target, progress
+        )
     certificate |= {
         "device": target.type,
         "torch": torch.__version__,
@@ -144,7 +148,7 @@ def classify(
         "val_images": len(val) - unseen,
         "val_images_of_unseen_classes": unseen,
     }
-    with connection.transaction():
+    with connection.transaction(), _own_arithmetic():
         classification_id = add_classification(
             connection,
             "linear",
@@ -161,12 +165,28 @@ def classify(
     return find_classification(connection, classification_id)
 
 
+@contextmanager
+def _own_arithmetic() -> Iterator[None]:
+    """Full float32 products by one thread, whatever the program around has chosen: the same vectors give the same bits.
+
+    A batch is too small for a second thread to be of use.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with full_precision:
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _examples(
     connection: Connection, encoder: StoredEncoder, datasets: list[str] | None, cache_dir: Path
 ) -> tuple[Examples, Examples, Examples, npt.NDArray[np.int64]]:
     """Train, val and test, and the label of each class, under one snapshot.
 
-    Train has its labelled images, val too; classes of val are -1 where train has none. Test has labels as its classes.
+    Classes are in the order of their first training images, which does not depend on ids of labels. Train has its
+    labelled images, val too; classes of val are -1 where train has none. Test has labels as its classes.
     """
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -182,11 +202,11 @@ def _examples(
     found = np.frombuffer(answer[len(COPY_HEADER) : -len(COPY_TRAILER)], dtype=_IMAGE)
     image_ids, splits, labels = (found[name].astype(np.int64) for name in ("image_id", "split", "label_id"))
     places = cached.rows(image_ids)
-    order = np.argsort(places)
-    image_ids, splits, labels, places = (each[order] for each in (image_ids, splits, labels, places))
-    label_ids = np.unique(labels[(splits == _TRAIN) & (labels > 0)])
+    label_ids, _ = by_appearance(labels[(splits == _TRAIN) & (labels > 0)])
+    by_id = np.argsort(label_ids)
     known = np.isin(labels, label_ids)
-    classes = np.where(known, np.searchsorted(label_ids, labels), -1)
+    classes = np.full(len(labels), -1)
+    classes[known] = by_id[np.searchsorted(label_ids, labels[known], sorter=by_id)]
     everything = Examples(cached.vectors, places, image_ids, classes)
     train, val = (everything.chosen((splits == split) & (labels > 0)) for split in (_TRAIN, _VAL))
     is_test = splits == _TEST
@@ -217,7 +237,7 @@ def _train(
 ) -> tuple[nn.Linear, dict[str, Any]]:
     """The layer with the lowest validation loss (the last one without validation), and the course of the training."""
     generator = torch.Generator().manual_seed(training.seed)
-    layer = nn.Linear(dim, classes)
+    layer: nn.Linear = skip_init(nn.Linear, dim, classes, dtype=torch.float32)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.uniform_(-(dim**-0.5), dim**-0.5, generator=generator)
@@ -278,7 +298,7 @@ def _predict(
     device: torch.device,
     progress: Progress,
 ) -> Iterator[Scores]:
-    """Softmax probabilities of all classes; the most probable class, of equals the one of the smallest label id."""
+    """Softmax probabilities of all classes; the most probable class, of equals the first."""
     for places, vectors in test.in_order():
         logits = layer(vectors.to(device))
         predicted = label_ids[logits.argmax(dim=1).cpu().numpy()]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from psycopg import sql
 
-from medcbir.evaluation.bootstrap import AVERAGES, Ids, Scores, intervals
+from medcbir.evaluation.bootstrap import AVERAGES, Scores, intervals
+from medcbir.evaluation.numbering import Ids
 from medcbir.store.columns import copy_columns
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query

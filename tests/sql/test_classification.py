@@ -1,14 +1,17 @@
 """Votes, F1 and AUPRC in SQL against scikit-learn, on random data with ties, absent and single classes, no hits."""
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from numpy.random import default_rng
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
@@ -60,7 +63,7 @@ def by_key(db: medcbir.Database, made: Classification | int) -> Metrics:
     return found
 
 
-def predictions(db: medcbir.Database, made: Classification) -> dict[int, tuple[Any, ...]]:
+def predictions(db: medcbir.Database, made: Classification | int) -> dict[int, tuple[Any, ...]]:
     """Row number of the image: true and predicted finding, scores by finding."""
     rows = db.query(
         "SELECT i.uri, t.finding, g.finding, ARRAY(SELECT l.finding FROM unnest(coalesce(p.label_ids, c.label_ids)) "
@@ -68,7 +71,7 @@ def predictions(db: medcbir.Database, made: Classification) -> dict[int, tuple[A
         "FROM prediction AS p JOIN classification AS c USING (classification_id) JOIN image AS i USING (image_id) "
         "LEFT JOIN label AS t ON t.label_id = p.label_id LEFT JOIN label AS g ON g.label_id = p.predicted_label_id "
         "WHERE c.classification_id = %(id)s ORDER BY i.uri",
-        {"id": made.classification_id},
+        {"id": made if isinstance(made, int) else made.classification_id},
     )
     return {
         int(uri): (truth, predicted, dict(zip(names, scores, strict=True)))
@@ -301,6 +304,59 @@ def test_the_linear_probe_reaches_logistic_regression_on_a_separable_set(db: med
     )
     assert predictions(db, db.classify_linear(encoder="e", device="cpu", seed=3)) == found  # bit for bit
     assert predictions(db, db.classify_linear(encoder="e", device="cpu", seed=4, epochs=2)) != found
+
+
+def test_the_linear_probe_does_not_depend_on_the_order_in_which_vectors_were_stored(
+    db: medcbir.Database, tmp_path: Path
+) -> None:
+    split, y, vectors = clusters(8, 900, 5, 16, noise=0.9)
+    fill(db, tmp_path, split, [f"f{each}" for each in y], vectors)
+    uris = np.array([f"{number:05}" for number in range(len(y))])
+    np.savez(tmp_path / "reversed.npz", uri=uris[::-1], vector=vectors[::-1].astype(np.float32))
+    db.import_vectors(tmp_path / "reversed.npz", encoder="reversed")
+    one, other = (db.classify_linear(encoder=name, device="cpu", epochs=3) for name in ("e", "reversed"))
+    assert predictions(db, one) == predictions(db, other)  # bit for bit
+
+
+def test_the_linear_probe_is_the_same_in_any_process_and_with_labels_numbered_otherwise(
+    db: medcbir.Database,
+    clone: Callable[..., str],
+    run_medcbir: Callable[..., CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    """Bit for bit: in a fresh process, and after something that left other settings of torch behind."""
+    split, y, vectors = clusters(8, 900, 5, 16, noise=0.9)
+    findings = [f"f{each}" for each in y]
+    fill(db, tmp_path, split, findings, vectors)
+    options = ("--epochs", 3, "--device", "cpu", "--encoder", "e", "--format", "json")
+    done = run_medcbir("classify", "linear", *options, "--database-url", db.conninfo, OMP_NUM_THREADS=2)
+    assert done.returncode == 0, done.stderr
+    expected = predictions(db, json.loads(done.stdout)["classification_id"])
+
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.get_rng_state()
+    torch.set_num_threads(3)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        torch.rand(7)
+        found = predictions(db, db.classify_linear(encoder="e", device="cpu", epochs=3))
+        left = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
+        torch.set_rng_state(before[2])
+    assert found == expected
+    assert left == (3, "medium")
+
+    with medcbir.connect(clone(), data_dir=tmp_path / "other") as other:
+        for line in (4, 3, 2):  # one by one, so that labels are numbered in this order
+            (tmp_path / "one.csv").write_text(
+                f"uri,split,modality,region,finding\nbefore{line},train,CT,chest,f{line}\n"
+            )
+            other.ingest(tmp_path / "one.csv", metadata_only=True)
+        fill(other, tmp_path, split, findings, vectors)
+        assert other.query("SELECT finding FROM label ORDER BY label_id")[0] == ("f4",)
+        made = other.classify_linear(encoder="e", device="cpu", epochs=3)
+        assert predictions(other, made) == expected
 
 
 def test_early_stopping_keeps_the_best_epoch(db: medcbir.Database, tmp_path: Path) -> None:

@@ -295,6 +295,27 @@ def test_the_same_seed_gives_the_same_rows_and_intervals_are_over_draws(db: medc
 
 
 @pytest.mark.usefixtures("vectors")
+def test_no_draw_depends_on_how_labels_are_numbered(db: medcbir.Database) -> None:
+    first = db.ablate_index_size(encoder="good", sizes=[3, 20], seeds=2)
+    db.query(
+        "INSERT INTO label (name, key, modality, region, finding, kind) SELECT 'other ' || name, 'other ' || key, "
+        "modality, region, finding, kind FROM label ORDER BY label_id DESC RETURNING 1"
+    )
+    db.query(
+        "UPDATE image_label AS i SET label_id = o.label_id FROM label AS l JOIN label AS o "
+        "ON o.name = 'other ' || l.name WHERE l.label_id = i.label_id RETURNING 1"
+    )
+    again = db.ablate_index_size(encoder="good", sizes=[3, 20], seeds=2)
+    of_classes = (
+        "SELECT b.seed, b.images_per_class, b.n, l.finding, b.queries, b.matches FROM ablation_class AS b "
+        "JOIN label AS l USING (label_id) WHERE b.ablation_id = %(id)s ORDER BY 1, 2, 3, 4"
+    )
+    expected, found = (db.query(of_classes, {"id": each.ablation_id}) for each in (first, again))
+    assert found == expected
+    assert len({matches for *_, matches in found}) > 1
+
+
+@pytest.mark.usefixtures("vectors")
 def test_what_an_ablation_cannot_do_is_told(db: medcbir.Database) -> None:
     largest = db.query(
         "SELECT l.name, count(*) FROM image JOIN image_label USING (image_id) JOIN label AS l USING (label_id) "

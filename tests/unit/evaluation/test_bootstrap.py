@@ -1,10 +1,13 @@
 """Intervals against a plain loop over resamples, printed tables, and the truth of simulated clustered data."""
 
+from dataclasses import astuple, replace
+
 import numpy as np
 import pytest
 from numpy.random import Generator, default_rng
 
 from medcbir.evaluation.bootstrap import Scores, Sums, intervals, resampled, student_t, tail
+from medcbir.evaluation.compare import contributions, sign_flip
 
 
 def made(rng: Generator, queries: int = 120, clusters: int = 17, classes: int = 5, columns: int = 3) -> Scores:
@@ -31,7 +34,7 @@ def test_resamples_equal_a_plain_loop_over_drawn_patients(grouped: bool) -> None
     groups = scores.classes // 7 % 2 if grouped else np.zeros(120, np.int64)
     sums = Sums.of(scores, groups, int(groups.max()) + 1)
     found = resampled(sums, 20, seed=5)
-    names = np.unique(scores.clusters)
+    names = np.array(list(dict.fromkeys(scores.clusters.tolist())))
     drawing = default_rng(5)
     for resample in found:
         patients = names[drawing.integers(0, len(names), len(names))]
@@ -64,6 +67,17 @@ def test_the_same_seed_gives_the_same_interval_and_another_one_differs() -> None
     assert (first.low != other.low).any()
     assert (first.low < first.value).all()
     assert (first.value < first.high).all()
+
+
+def test_no_interval_depends_on_the_ids_of_patients_and_classes() -> None:
+    scores = made(default_rng(4), clusters=40)
+    one_class = scores.where(np.unique(scores.clusters, return_index=True)[1])  # patients that are alike
+    for each in (scores, replace(one_class, values=one_class.values.round())):
+        others = replace(each, clusters=100 - each.clusters, classes=each.classes * 5 % 36)
+        assert (np.argsort(np.unique(each.classes) * 5 % 36) != np.arange(5)).any()
+        for found, expected in zip(astuple(intervals(others)), astuple(intervals(each)), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(sign_flip(contributions(others)), sign_flip(contributions(each)))
 
 
 def test_one_cluster_has_no_interval_and_equal_values_an_interval_of_no_width() -> None:
