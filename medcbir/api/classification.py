@@ -33,8 +33,9 @@ class Classifiers(Runs):
         """Classify the test images by the vote of their `k` nearest training images (Denner et al. 2024, Table 4).
 
         Without `k`, the one of 1 to `max_k` with the highest micro AUPRC on the validation images. A hit votes once, or
-        with its cosine similarity. Runs that fit are used again, missing ones retrieved, and called `name-val` and
-        `name-test` where a name is given. Numbers: `evaluate_classes`.
+        with its cosine similarity. Runs that fit are used again, missing ones retrieved. With a `name`, which must be
+        free, the classification is called that, and runs it has to retrieve `name-val` and `name-test`. Numbers:
+        `evaluate_classes`.
         """
         from medcbir.evaluation import knn
 
@@ -65,7 +66,9 @@ class Classifiers(Runs):
 
         with self._open() as connection:
             stored = find_encoder(connection, encoder)
-            return knn.classify(connection, stored, retrieved, k=k, max_k=max_k, weights=weights, progress=progress)
+            return knn.classify(
+                connection, stored, retrieved, k=k, max_k=max_k, weights=weights, name=name, progress=progress
+            )
 
     def classify_linear(
         self,
@@ -80,12 +83,14 @@ class Classifiers(Runs):
         seed: int = 0,
         datasets: Sequence[str] | None = None,
         device: Device = "auto",
+        name: str | None = None,
         progress: Progress | None = None,
     ) -> Classification:
         """Classify the test images by one linear layer trained on the training images' vectors (Table 6).
 
         AdamW on cross-entropy; training ends `patience` epochs after the lowest validation loss, whose layer is taken.
-        With patience 0 all epochs are run and no validation images are needed. Numbers: `evaluate_classes`.
+        With patience 0 all epochs are run and no validation images are needed. A `name` must be free. Numbers:
+        `evaluate_classes`.
         """
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as for encoding: spinning threads starve a busy machine
         from medcbir.evaluation import linear
@@ -99,6 +104,7 @@ class Classifiers(Runs):
                 datasets=list(datasets) if datasets else None,
                 device=device,
                 cache_dir=self.settings.data_dir / "cache",
+                name=name,
                 progress=progress,
             )
 

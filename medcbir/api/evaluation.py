@@ -149,12 +149,13 @@ class Evaluation(Encoders, Runs):
         queries: "Split | Filter | None" = "test",
         index: "Split | Filter | None" = "train",
         exclude_same_patient: bool = True,
+        name: str | None = None,
         progress: Progress | None = None,
     ) -> "Ablation":
         """P@N against the number of index images per class (Denner et al. 2024, figure 3 B), stored and returned.
 
         Classes with more than `larger_than` index images (by default the largest of `sizes`) take part, each with
-        equally many queries; the index is drawn by `seeds` seeds from `seed` on.
+        equally many queries; the index is drawn by `seeds` seeds from `seed` on. A `name` must be free.
         """
         from medcbir.evaluation.ablation import index_size
 
@@ -172,6 +173,7 @@ class Evaluation(Encoders, Runs):
                 index=as_filter(index),
                 exclude_same_patient=exclude_same_patient,
                 cache_dir=self.settings.data_dir / "cache",
+                name=name,
                 progress=progress,
             )
 

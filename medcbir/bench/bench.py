@@ -1,6 +1,6 @@
 """What every step of a benchmark works with, and what tells whether a step's inputs have changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,19 +11,23 @@ from typing import Any
 from psycopg.rows import namedtuple_row
 
 from medcbir.api import Database
-from medcbir.bench.suites import Suite
-from medcbir.errors import EncoderError, RunError
+from medcbir.bench.suites import COVID, Suite
+from medcbir.encoders import find_spec
+from medcbir.errors import EncoderError
 from medcbir.retrieval.cache import vectors_version
 from medcbir.store import schema
 from medcbir.store.connection import Connection, open_database
 from medcbir.store.encoders import StoredEncoder, find_encoder
 from medcbir.store.sqlfiles import query
-from medcbir.types import Filter, Run, Split
+from medcbir.types import Filter, Split
 
 
 @dataclass
 class Bench:
-    """A suite on a database, over the images of `datasets`; files go to `out`. `command` is what repeats it."""
+    """A suite on a database, over the images of `datasets`; files go to `out`. `command` is what repeats it.
+
+    `brings` is how many images a suite with images of its own has of each split.
+    """
 
     db: Database
     out: Path
@@ -31,6 +35,7 @@ class Bench:
     datasets: list[str]
     scale: float = 1.0
     command: str = ""
+    brings: Mapping[Split, int] = field(default_factory=dict)
     _catalogues: dict[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -49,21 +54,35 @@ class Bench:
         with open_database(self.db.conninfo, install="never") as connection:
             yield connection
 
-    def rows(self, name: str, **values: Any) -> list[Any]:
+    def rows(self, name: str, /, **values: Any) -> list[Any]:
         """Rows of `sql/queries/<name>.sql`, with their columns as attributes."""
         with self.connection() as connection, connection.cursor(row_factory=namedtuple_row) as cursor:
             return cursor.execute(query(name), values).fetchall()
 
-    def images_with_file(self) -> int:
-        """How many images may be encoded, for an estimate; as `labelled`."""
-        return sum(each.with_file for each in self._counts() if each.dataset in self.datasets)
+    def to_encode(self, encoder: str) -> int:
+        """How many images lack a vector of the encoder, for an estimate; 0 where no database can be asked yet."""
+        among = {*self.datasets, COVID}
+        counts = [each for each in self._counts() if each.dataset in among]
+        covered = [each for each in self.rows("coverage", encoder=encoder) if each.dataset in among] if counts else []
+        return sum(each.missing + each.stale for each in covered) if covered else sum(each.with_file for each in counts)
 
     def labelled(self, split: Split) -> int:
-        """Images of the benchmark in one split, for an estimate: 0 where no database is there yet to be asked."""
-        return sum(each.images for each in self._counts() if each.dataset in self.datasets and each.split == split)
+        """Images of the benchmark in one split, for an estimate: of those that are there, or else will be."""
+        there = sum(each.images for each in self._counts() if each.dataset in self.datasets and each.split == split)
+        return there or self.brings.get(split, 0)
+
+    def dim(self, encoder: str) -> int:
+        """Numbers in a vector of the encoder, for an estimate; 512 where nobody knows yet."""
+        stored = self.encoder(encoder) if self._installed() else None
+        known = stored or find_spec(encoder, self.db.settings.encoders_dir)
+        return 512 if known is None else known.dim
 
     def _counts(self) -> list[Any]:
-        return self.rows("labelled_counts") if self.db.status().get("revision") else []
+        return self.rows("labelled_counts") if self._installed() else []
+
+    def _installed(self) -> bool:
+        """Whether a database can be asked already."""
+        return bool(self.db.status().get("revision"))
 
     def catalogue(self, *datasets: str) -> str:
         """A digest of what the catalogue says of the images of these datasets, of the benchmark's without any."""
@@ -90,10 +109,3 @@ class Bench:
             stored = find_encoder(connection, name)
             now = vectors_version(connection, stored)
         return {"recipe": stored.recipe_sha256.hex(), "database": now.database, "vectors": now.version}
-
-    def found_run(self, name: str) -> Run | None:
-        """The run of this name."""
-        try:
-            return self.db.run(name)
-        except RunError:
-            return None

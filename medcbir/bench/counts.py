@@ -42,7 +42,7 @@ def counting_step(bench: Bench, needs: tuple[str, ...] = ()) -> Step:
     def inputs() -> Facts:
         return {"program": bench.program, "catalogue": bench.catalogue()}
 
-    return Step("data", inputs, count, needs=needs, estimate=lambda: 5.0)
+    return Step("data", inputs, count, needs=needs, estimate=lambda: 3.0)
 
 
 def differences(facts: Facts) -> list[str]:

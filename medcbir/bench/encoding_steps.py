@@ -1,5 +1,6 @@
 """Steps that give images their vectors: check an encoder's weights, then encode what lacks a vector."""
 
+from medcbir.bench import estimates
 from medcbir.bench.bench import Bench
 from medcbir.bench.steps import Facts, Step
 from medcbir.bench.suites import COVID
@@ -7,11 +8,9 @@ from medcbir.encoders import all_specs, find_spec, get_spec, library_versions, r
 from medcbir.errors import EncoderError
 from medcbir.types import EncodeReport, Progress
 
-_IMAGES_PER_SECOND = 20.0  # of a ViT-B/16 on two cores, in bfloat16
-
 
 def encoding_steps(bench: Bench, encoder: str, needs: tuple[str, ...] = ()) -> list[Step]:
-    """The steps of an encoder of the registry."""
+    """The steps of an encoder of the registry, or of a user's own."""
     spec = get_spec(encoder, bench.db.settings.encoders_dir)
     weights_dir = bench.db.settings.weights_dir
 
@@ -50,21 +49,21 @@ def encoding_steps(bench: Bench, encoder: str, needs: tuple[str, ...] = ()) -> l
         return bench.encoder(name) is not None and bench.vectors(name) == facts["vectors"]
 
     def estimate() -> float:
-        return 5 + bench.images_with_file() / _IMAGES_PER_SECOND
+        return estimates.encoding(bench.to_encode(encoder))
 
-    weights = Step("weights", weights_inputs, check, encoder, estimate=lambda: 10.0)
+    weights = Step("weights", weights_inputs, check, encoder, estimate=lambda: 3.0)
     return [weights, Step("encode", encode_inputs, encode, encoder, (*needs, weights.name), holds, estimate)]
 
 
 def chosen_encoders(bench: Bench, names: tuple[str, ...]) -> dict[str, bool]:
     """The encoders to benchmark: those asked for, or all with vectors or weights; and whether they are to be encoded.
 
-    An encoder of the registry is encoded where its images' files are known. Raises `EncoderError` for a name that
-    neither the registry nor the database has.
+    An encoder of the registry, or a user's own, is encoded where its images' files are known. Raises `EncoderError` for
+    a name that neither the registry nor the database has.
     """
+    folder = bench.db.settings.encoders_dir
     stored = {each.name: each.imported for each in bench.rows("encoders_with_vectors", datasets=bench.datasets)}
     there = any(each.with_file for each in bench.rows("labelled_counts") if each.dataset in bench.datasets)
-    folder = bench.db.settings.encoders_dir
     found = [name for name in all_specs(folder) if there and bench.db.encoder(name)["found"]]
     wanted = list(names) or list(dict.fromkeys([*stored, *found]))
     if unknown := next((name for name in wanted if name not in stored and find_spec(name, folder) is None), None):

@@ -1,15 +1,19 @@
 """The paper's protocol for one encoder, whose vectors are there or made by an earlier step (Denner et al. 2024).
 
 Each step is one call of the Python interface. Its inputs are the catalogue, the vectors and the parameters; its facts
-are names and ids of what stands in the database, from which the report reads every number.
+are names and ids of what stands in the database, from which the report reads every number. What a step stores bears a
+name of the benchmark's own, by which it finds again what it had finished when it was broken off.
 """
 
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
+from psycopg.types.json import Jsonb
+
+from medcbir.bench import estimates
 from medcbir.bench.bench import Bench
 from medcbir.bench.steps import Facts, NotApplicableError, Runner, Step
 from medcbir.bench.suites import COVID
@@ -18,10 +22,28 @@ from medcbir.store.vector_files import replaced
 from medcbir.types import Filter, Progress, Split
 
 _DIGITS = 12
-_FLOPS = 1.5e11  # of matrix products per second, on two cores
-_PROBED = 3e5  # vectors per second that a linear probe is trained on, on two cores
-_MAPPED = 1e3  # images per second of t-SNE with its neighbours, on two cores
-_DRAWN = 2e4  # index images per second of an ablation with all its draws, on two cores
+_EPOCHS = 100  # of a linear probe, at most
+
+_DROP_RUN = (
+    "SELECT drop_run(run_id) FROM "
+    "(SELECT run_id, name FROM run UNION ALL SELECT run_id, name FROM unfinished_run) AS r WHERE name = %(name)s"
+)
+_DROP_CLASSIFICATION = "SELECT drop_classification(classification_id) FROM classification WHERE name = %(name)s"
+_DROP_ABLATION = "DELETE FROM ablation WHERE name = %(name)s RETURNING ablation_id"
+_DROP_MAP = "SELECT drop_projection(projection_id) FROM projection WHERE name = %(name)s"
+
+Estimate = Callable[[], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Retrieval:
+    """A run: the end of its name, and how it is asked for."""
+
+    suffix: str
+    queries: Filter
+    index: Filter
+    n: int
+    exclude_same_patient: bool = True
 
 
 def steps_of(bench: Bench, encoder: str, runner: Callable[[], Runner], made_by: tuple[str, ...]) -> list[Step]:
@@ -42,54 +64,55 @@ class _Protocol:
         return str(facts.get("encoder", self._encoder))
 
     def steps(self) -> list[Step]:
-        retrieve = self._step("retrieve", self._retrieve, needs=self._made_by, estimate=self._seconds_of("test"))
-        name = retrieve.name
+        suite, images = self._bench.suite, self._bench.images
+        test, train, made_by = images("test"), images("train"), self._made_by
+        retrieved, neighbours = f"retrieve-{self._encoder}", f"neighbours-{self._encoder}"
+        covid = _Retrieval(
+            "-covid", Filter(datasets=[COVID], split="test"), Filter(datasets=[COVID], split="train"), suite.n
+        )
+        alike = _Retrieval("-same-patient", test, train, suite.n, exclude_same_patient=False)
+        of_val = _Retrieval("-val", images("val"), train, suite.max_k)
+        of_test = self._seconds_of("test")
         return [
-            retrieve,
-            self._step("evaluate", self._evaluate, needs=(name,), holds=self._file_is_there),
-            self._step(
-                "same-patient",
-                self._same_patient,
-                needs=(name,),
-                inputs=self._same_patient_inputs,
-                estimate=self._seconds_of("test"),
-            ),
-            self._step("covid", self._covid, needs=self._made_by, inputs=self._covid_inputs),
-            self._step(
-                "neighbours",
-                self._neighbours,
-                needs=self._made_by,
-                inputs=self._val_inputs,
-                estimate=self._seconds_of("val"),
+            self._retrieving(
+                "retrieve", _Retrieval("", test, train, suite.n), made_by, self._inputs, self._seconds_of("test", True)
             ),
             self._step(
-                "knn",
-                self._knn,
-                needs=(name, f"neighbours-{self._encoder}"),
-                holds=self._classification_is_there,
-                estimate=self._seconds_of("test"),
+                "evaluate",
+                self._evaluate,
+                (retrieved,),
+                self._inputs,
+                self._file_is_there,
+                lambda: estimates.evaluating(self._bench.labelled("test")),
             ),
-            self._step(
+            self._retrieving("same-patient", alike, (retrieved,), self._same_patient_inputs, of_test),
+            self._retrieving("covid", covid, made_by, self._covid_inputs, lambda: 5.0),
+            self._retrieving("neighbours", of_val, made_by, self._val_inputs, self._seconds_of("val")),
+            self._storing("knn", "-knn", _DROP_CLASSIFICATION, self._knn, (retrieved, neighbours), of_test),
+            self._storing(
                 "linear",
+                "-linear",
+                _DROP_CLASSIFICATION,
                 self._linear,
-                needs=self._made_by,
-                inputs=self._val_inputs,
-                holds=self._classification_is_there,
-                estimate=lambda: 40 * self._bench.labelled("train") / _PROBED,
+                made_by,
+                lambda: estimates.probing(self._bench.labelled("train"), _EPOCHS),
+                self._val_inputs,
             ),
-            self._step(
+            self._storing(
                 "ablate",
+                "",
+                _DROP_ABLATION,
                 self._ablate,
-                needs=self._made_by,
-                holds=self._ablation_is_there,
-                estimate=lambda: 5 + self._bench.labelled("train") / _DRAWN,
+                made_by,
+                lambda: estimates.ablating(self._bench.labelled("train")),
             ),
-            self._step(
+            self._storing(
                 "map",
+                "",
+                _DROP_MAP,
                 self._map,
-                needs=self._made_by,
-                holds=self._map_is_there,
-                estimate=lambda: 5 + sum(self._bench.labelled(split) for split in get_args(Split)) / _MAPPED,
+                made_by,
+                lambda: estimates.mapping(self._labelled()),
             ),
         ]
 
@@ -97,13 +120,101 @@ class _Protocol:
         self,
         kind: str,
         action: Callable[[Progress], Facts],
-        *,
         needs: tuple[str, ...],
-        inputs: Callable[[], Facts] | None = None,
-        holds: Callable[[Facts], bool] | None = None,
-        estimate: Callable[[], float | None] = lambda: 5.0,
+        inputs: Callable[[], Facts],
+        holds: Callable[[Facts], bool],
+        estimate: Estimate,
+        finished: Callable[[], Facts | None] = lambda: None,
+        make_room: Callable[[], object] = lambda: None,
     ) -> Step:
-        return Step(kind, inputs or self._inputs, action, self._encoder, needs, holds or self._run_is_there, estimate)
+        return Step(kind, inputs, action, self._encoder, needs, holds, estimate, finished, make_room)
+
+    def _retrieving(
+        self,
+        kind: str,
+        asked: _Retrieval,
+        needs: tuple[str, ...],
+        inputs: Callable[[], Facts],
+        estimate: Estimate,
+    ) -> Step:
+        """A step that stores a run; one of its name that was asked for otherwise, finished or not, makes room."""
+
+        def kept() -> Any:
+            rows = self._bench.rows(
+                "run_as_asked",
+                name=self._name(asked.suffix),
+                encoder=self._stored,
+                n=asked.n,
+                query_filter=Jsonb(asked.queries.given),
+                index_filter=Jsonb(asked.index.given),
+                exclude_same_patient=asked.exclude_same_patient,
+            )
+            return rows[0] if rows else None
+
+        def finished() -> Facts | None:
+            run = kept()
+            if run is None or not run.finished or not run.alike:
+                return None
+            name = self._name(asked.suffix)
+            return {"encoder": self._stored, "run": name, "run_id": run.run_id, "queries": run.query_count}
+
+        def make_room() -> None:
+            run = kept()
+            if run is not None and (run.finished or not run.alike):
+                self._drop_run(asked.suffix)
+
+        def retrieve(progress: Progress) -> Facts:
+            self._bench.db.retrieve(
+                encoder=self._stored,
+                n=asked.n,
+                queries=asked.queries,
+                index=asked.index,
+                exclude_same_patient=asked.exclude_same_patient,
+                name=self._name(asked.suffix),
+                progress=progress,
+            )
+            return _there(finished())
+
+        return self._step(
+            kind, retrieve, needs, inputs, lambda facts: finished() == facts, estimate, finished, make_room
+        )
+
+    def _storing(
+        self,
+        kind: str,
+        suffix: str,
+        drop: str,
+        make: Callable[[str, Progress], object],
+        needs: tuple[str, ...],
+        estimate: Estimate,
+        inputs: Callable[[], Facts] | None = None,
+    ) -> Step:
+        """A step that stores a classification, an ablation or a map; one of its name makes room."""
+
+        def finished() -> Facts | None:
+            stored = "ablation" if kind == "ablate" else kind
+            rows = self._bench.rows(
+                "stored_results", name=self._name(suffix), kind=stored, datasets=Jsonb(self._bench.datasets)
+            )
+            return rows[0].facts if rows else None
+
+        def make_room() -> object:
+            return self._bench.db.query(drop, {"name": self._name(suffix)})
+
+        def store(progress: Progress) -> Facts:
+            make(self._name(suffix), progress)
+            return _there(finished())
+
+        return self._step(
+            kind,
+            store,
+            needs,
+            inputs or self._inputs,
+            lambda facts: finished() == facts,
+            estimate,
+            finished,
+            make_room,
+        )
 
     def _inputs(self) -> dict[str, Any]:
         suite = {name: value for name, value in asdict(self._bench.suite).items() if name != "about"}
@@ -115,41 +226,10 @@ class _Protocol:
             **self._bench.vectors(self._stored),
         }
 
-    def _run_name(self, suffix: str = "") -> str:
-        return f"bench-{self._bench.suite.name}-{self._stored}{suffix}"
-
-    def _fresh(self, suffix: str, queries: Filter, index: Filter, n: int, progress: Progress, **options: Any) -> Facts:
-        """A run under the name with this suffix, in the place of one that other inputs gave."""
-        name = self._run_name(suffix)
-        self._drop(name)
-        run = self._bench.db.retrieve(
-            encoder=self._stored, n=n, queries=queries, index=index, name=name, progress=progress, **options
-        )
-        return {"encoder": self._stored, "run": run.name, "run_id": run.run_id, "queries": run.queries}
-
-    def _drop(self, name: str) -> None:
-        if (old := self._bench.found_run(name)) is not None:
-            self._bench.db.query("SELECT drop_run(%(run_id)s)", {"run_id": old.run_id})
-
-    def _retrieve(self, progress: Progress) -> Facts:
-        images = self._bench.images
-        return self._fresh("", images("test"), images("train"), self._bench.suite.n, progress)
-
     def _same_patient_inputs(self) -> Facts:
         if not self._bench.rows("patients_in_both", datasets=self._bench.datasets)[0].found:
             raise NotApplicableError("no patient is known to have images among both queries and index")
         return self._inputs()
-
-    def _same_patient(self, progress: Progress) -> Facts:
-        images = self._bench.images
-        return self._fresh(
-            "-same-patient",
-            images("test"),
-            images("train"),
-            self._bench.suite.n,
-            progress,
-            exclude_same_patient=False,
-        )
 
     def _covid_inputs(self) -> Facts:
         counts = self._bench.rows("labelled_counts")
@@ -157,69 +237,26 @@ class _Protocol:
             raise NotApplicableError(f"the catalogue has no dataset {COVID} with images to train and test")
         return self._inputs() | {"covid": self._bench.catalogue(COVID)}
 
-    def _covid(self, progress: Progress) -> Facts:
-        queries, index = (Filter(dataset=COVID, split=split) for split in ("test", "train"))
-        return self._fresh("-covid", queries, index, self._bench.suite.n, progress)
-
     def _val_inputs(self) -> Facts:
         if not self._bench.labelled("val"):
             raise NotApplicableError("there is no validation image with exactly one label")
         return self._inputs()
 
-    def _neighbours(self, progress: Progress) -> Facts:
-        images = self._bench.images
-        return self._fresh("-val", images("val"), images("train"), self._bench.suite.max_k, progress)
+    def _name(self, suffix: str = "") -> str:
+        return f"bench-{self._bench.suite.name}-{self._stored}{suffix}"
 
-    def _knn(self, progress: Progress) -> Facts:
-        self._drop(self._run_name("-test"))
-        made = self._bench.db.classify_knn(
-            encoder=self._stored,
-            max_k=self._bench.suite.max_k,
-            datasets=self._bench.datasets,
-            name=self._run_name(),
-            progress=progress,
-        )
-        return {"classification": made.classification_id, "k": made.k}
-
-    def _linear(self, progress: Progress) -> Facts:
-        made = self._bench.db.classify_linear(encoder=self._stored, datasets=self._bench.datasets, progress=progress)
-        return {"classification": made.classification_id, "epochs": made.certificate["epochs_run"]}
-
-    def _ablate(self, progress: Progress) -> Facts:
-        suite = self._bench.suite
-        try:
-            made = self._bench.db.ablate_index_size(
-                encoder=self._stored,
-                sizes=suite.sizes,
-                larger_than=suite.larger_than,
-                queries=self._bench.images("test"),
-                index=self._bench.images("train"),
-                progress=progress,
+    def _drop_run(self, suffix: str) -> None:
+        name = self._name(suffix)
+        if any(each.name == name and each.state == "running" for each in self._bench.db.unfinished_runs()):
+            raise RunError(
+                f"another process computes run {name}, of other images or by other parameters: wait for it, or give "
+                "one of the two benchmarks another database"
             )
-        except RunError as reason:
-            raise NotApplicableError(str(reason)) from None
-        return {"ablation": made.ablation_id, "classes": made.classes, "queries_per_class": made.queries_per_class}
-
-    def _map(self, progress: Progress) -> Facts:
-        name = self._run_name()
-        self._bench.db.query(
-            "SELECT drop_projection(projection_id) FROM projection WHERE name = %(name)s", {"name": name}
-        )
-        try:
-            made = self._bench.db.map(
-                encoder=self._stored, where=Filter(datasets=self._bench.datasets), name=name, progress=progress
-            )
-        except RunError as reason:
-            raise NotApplicableError(str(reason)) from None
-        return {"projection": made.projection_id, "images": made.images}
-
-    def _map_is_there(self, facts: Facts) -> bool:
-        arguments = {"id": facts["projection"]}
-        return bool(self._bench.db.query("SELECT FROM projection WHERE projection_id = %(id)s", arguments))
+        self._bench.db.query(_DROP_RUN, {"name": name})
 
     def _evaluate(self, progress: Progress) -> Facts:
         progress.begin("metrics and intervals", "metrics", None)
-        metrics = self._bench.db.evaluate(self._run_name(), metric="all")
+        metrics = self._bench.db.evaluate(self._name(), metric="all")
         file = self._bench.out / "evaluation" / f"{self._encoder}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps([_rounded(asdict(each)) for each in metrics], indent=1)
@@ -231,20 +268,61 @@ class _Protocol:
         file = self._bench.out / "evaluation" / str(facts["file"])
         return file.is_file() and _sha256(file.read_bytes()) == facts["sha256"]
 
-    def _run_is_there(self, facts: Facts) -> bool:
-        run = self._bench.found_run(str(facts["run"]))
-        return run is not None and run.run_id == facts["run_id"]
+    def _knn(self, name: str, progress: Progress) -> None:
+        self._drop_run("-knn-test")
+        self._bench.db.classify_knn(
+            encoder=self._stored,
+            max_k=self._bench.suite.max_k,
+            datasets=self._bench.datasets,
+            name=name,
+            progress=progress,
+        )
 
-    def _classification_is_there(self, facts: Facts) -> bool:
-        arguments = {"id": facts["classification"]}
-        return bool(self._bench.db.query("SELECT FROM classification WHERE classification_id = %(id)s", arguments))
+    def _linear(self, name: str, progress: Progress) -> None:
+        self._bench.db.classify_linear(
+            encoder=self._stored, datasets=self._bench.datasets, name=name, progress=progress
+        )
 
-    def _ablation_is_there(self, facts: Facts) -> bool:
-        return bool(self._bench.db.query("SELECT FROM ablation WHERE ablation_id = %(id)s", {"id": facts["ablation"]}))
+    def _ablate(self, name: str, progress: Progress) -> None:
+        suite = self._bench.suite
+        try:
+            self._bench.db.ablate_index_size(
+                encoder=self._stored,
+                sizes=suite.sizes,
+                larger_than=suite.larger_than,
+                queries=self._bench.images("test"),
+                index=self._bench.images("train"),
+                name=name,
+                progress=progress,
+            )
+        except RunError as reason:
+            raise NotApplicableError(str(reason)) from None
 
-    def _seconds_of(self, queries: Split) -> Callable[[], float]:
-        """An estimate of a retrieval: its multiplications, and two seconds for what does not grow."""
-        return lambda: 2 + 2 * 512 * self._bench.labelled(queries) * self._bench.labelled("train") / _FLOPS
+    def _map(self, name: str, progress: Progress) -> None:
+        try:
+            self._bench.db.map(
+                encoder=self._stored, where=Filter(datasets=self._bench.datasets), name=name, progress=progress
+            )
+        except RunError as reason:
+            raise NotApplicableError(str(reason)) from None
+
+    def _labelled(self) -> int:
+        return sum(self._bench.labelled(split) for split in get_args(Split))
+
+    def _seconds_of(self, queries: Split, first: bool = False) -> Estimate:
+        """Of a retrieval; the `first` one copies the vectors out."""
+        return lambda: estimates.retrieving(
+            self._bench.labelled(queries),
+            self._bench.labelled("train"),
+            self._bench.dim(self._encoder),
+            copied=self._labelled() if first else 0,
+        )
+
+
+def _there(facts: Facts | None) -> Facts:
+    if facts is None:
+        raise RunError("what was just stored is gone: another process works on a benchmark of this name")
+    return facts
 
 
 def _rounded(metric: dict[str, Any]) -> dict[str, Any]:

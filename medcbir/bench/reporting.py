@@ -54,7 +54,7 @@ def reporting_step(bench: Bench, runner: Callable[[], Runner]) -> Step:
             (bench.out / name).is_file() and _sha256(bench.out / name) == digest for name, digest in files.items()
         )
 
-    return Step("report", inputs, write, holds=holds, estimate=lambda: 60.0)
+    return Step("report", inputs, write, holds=holds, estimate=lambda: 20.0)
 
 
 def encoder_results(outcomes: list[Outcome]) -> list[EncoderResults]:
@@ -88,7 +88,7 @@ def _provenance(bench: Bench, outcomes: list[Outcome]) -> Provenance:
         hardware=hardware(),
         versions=versions(),
         steps=tuple(
-            StepFact(each.step.name, each.status, each.seconds or 0.0, each.peak_mib, each.reason) for each in outcomes
+            StepFact(each.step.name, each.status, each.seconds, each.peak_mib, each.reason) for each in outcomes
         ),
         studies=tuple(sorted((bench.out / "speed").glob("*.json"))),
         notes=tuple(differences(facts)),

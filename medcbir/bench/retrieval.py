@@ -5,7 +5,7 @@ FAISS gets its search alone, all queries of a run in one call, and stores nothin
 """
 
 import importlib.util
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,25 @@ _RETRIEVE = ("retrieve", "--encoder", ENCODER, "-n", str(N), "--engine", "blocke
 _WIDE = ("wide_a", "wide_b", "wide_c", "wide_d")
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of the studies: images and queries of the first run, `images` and `queries` of those by size and dimension.
+
+    All ways are timed in `rounds`, those of a single query in `single_rounds`.
+    """
+
+    run: tuple[int, int]
+    images: tuple[int, ...]
+    dims: tuple[int, ...]
+    queries: int
+    rounds: int
+    single_rounds: int
+
+
+FULL = Sizes((200_000, 16_384), (20_000, 65_000, 200_000, 650_000, 1_300_000), (128, 512, 1_024, 2_000), 4_096, 3, 30)
+QUICK = Sizes((8_000, 1_024), (2_000, 16_000), (64, 256), 512, 2, 5)
+
+
 def retrieval_studies(database: Database, out: Path, *, quick: bool, progress: Progress | None = None) -> list[Study]:
     """Runs by size and by dimension, single queries, and layouts of a table; `quick` for small sizes, in a minute.
 
@@ -37,19 +56,15 @@ def retrieval_studies(database: Database, out: Path, *, quick: bool, progress: P
     """
     if importlib.util.find_spec("faiss") is None:
         raise InputError("the retrieval studies need FAISS: pip install 'medcbir[bench]'")
-    if quick:
-        whole, sizes, dims, queries, rounds, single_rounds = (8_000, 1_024), [2_000, 16_000], [64, 256], 512, 2, 5
-    else:
-        whole, queries, rounds, single_rounds = (200_000, 16_384), 4_096, 3, 30
-        sizes, dims = [20_000, 65_000, 200_000, 650_000, 1_300_000], [128, 512, 1_024, 2_000]
+    sizes = QUICK if quick else FULL
     progress = progress or Silent()
-    progress.begin("retrieval studies", "cases", 3 + len(sizes) + len(dims))
+    progress.begin("retrieval studies", "cases", 3 + len(sizes.images) + len(sizes.dims))
     studies = []
 
     with scratch(database, out) as own:
-        images, asked = whole
+        images, asked = sizes.run
         fill(own, images, 512, asked)
-        measured = run_study(own, images, 512, asked, rounds, others=True)
+        measured = run_study(own, images, 512, asked, sizes.rounds, others=True)
         studies.append(
             Study(
                 "retrieval-run",
@@ -61,22 +76,22 @@ def retrieval_studies(database: Database, out: Path, *, quick: bool, progress: P
             )
         )
         progress.advance(1)
-        studies.append(single_study(own, images, 512, single_rounds))
+        studies.append(single_study(own, images, 512, sizes.single_rounds))
         progress.advance(1)
-        studies.append(layout_study(own, images, 512, single_rounds))
+        studies.append(layout_study(own, images, 512, sizes.single_rounds))
         progress.advance(1)
 
     by_size: list[Measurement] = []
     with scratch(database, out) as own:
-        for images in sizes:
-            fill(own, images, 512, queries)
-            by_size += run_study(own, images, 512, queries, 1 if images > 500_000 else rounds)
+        for images in sizes.images:
+            fill(own, images, 512, sizes.queries)
+            by_size += run_study(own, images, 512, sizes.queries, 1 if images > 500_000 else sizes.rounds)
             progress.advance(1)
     by_dim: list[Measurement] = []
-    for dim in dims:
+    for dim in sizes.dims:
         with scratch(database, out) as own:
-            fill(own, sizes[1], dim, queries)
-            by_dim += run_study(own, sizes[1], dim, queries, rounds)
+            fill(own, sizes.images[1], dim, sizes.queries)
+            by_dim += run_study(own, sizes.images[1], dim, sizes.queries, sizes.rounds)
             progress.advance(1)
     return [
         *studies,

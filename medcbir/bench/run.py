@@ -119,6 +119,7 @@ def _scale(bench: Bench, encoders: tuple[str, ...], runner: Callable[[], Runner]
         raise InputError("suite scale has vectors and images of its own: leave out --encoder and --dataset")
     bench.datasets = list(DATASETS)
     collection = Collection(scale=bench.scale)
+    bench.brings = collection.of_splits
     if bench.scale < 1:
         larger_than = max(1, round(bench.suite.larger_than * bench.scale))
         sizes = tuple(size for size in bench.suite.sizes if size <= larger_than) or (1,)

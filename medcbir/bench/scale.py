@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from medcbir.bench import estimates
 from medcbir.bench.bench import Bench
 from medcbir.bench.steps import Facts, Step
 from medcbir.bench.synthetic import DATASETS, SPLITS, Collection, Images
@@ -54,9 +55,14 @@ def scale_steps(bench: Bench, collection: Collection) -> list[Step]:
     def vectors_hold(facts: Facts) -> bool:
         return bench.encoder(ENCODER) is not None and bench.vectors(ENCODER) == facts["vectors"]
 
-    per_second = 8000.0  # rows and vectors, on two cores
     return [
-        Step("catalogue", inputs, catalogue, holds=catalogue_holds, estimate=lambda: 2 + collection.size / per_second),
+        Step(
+            "catalogue",
+            inputs,
+            catalogue,
+            holds=catalogue_holds,
+            estimate=lambda: estimates.cataloguing(collection.size),
+        ),
         Step(
             "vectors",
             lambda: {**inputs(), "catalogue": bench.catalogue()},
@@ -64,7 +70,7 @@ def scale_steps(bench: Bench, collection: Collection) -> list[Step]:
             ENCODER,
             ("catalogue",),
             vectors_hold,
-            lambda: 2 + collection.size / per_second,
+            lambda: estimates.importing(collection.size),
         ),
     ]
 
@@ -97,7 +103,7 @@ def truth_step(bench: Bench, collection: Collection) -> Step:
         check,
         ENCODER,
         (f"retrieve-{ENCODER}",),
-        estimate=lambda: 5 + collection.size / 2e4,
+        estimate=lambda: estimates.checking(collection.size),
     )
 
 

@@ -1,6 +1,7 @@
 """Databases of a speed study's own, which hold nothing but vectors to be retrieved."""
 
-import secrets
+import hashlib
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +24,15 @@ ENCODER = "bench"
 def scratch(database: Database, folder: Path) -> Iterator[Database]:
     """A new database on the server of `database`, dropped at the end; copies of its vectors are kept in `folder`.
 
-    Raises `DatabaseError` where the role may not create databases.
+    Its name follows from the folder, so that one that a killed process has left behind makes room. Raises
+    `DatabaseError` where the role may not create databases.
     """
-    name = f"medcbir_bench_{secrets.token_hex(4)}"
+    place = f"{platform.node()}:{folder.resolve()}"
+    name = f"medcbir_bench_{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     with open_bare(database.conninfo) as server:
         try:
+            server.execute(drop)
             server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         except psycopg.errors.InsufficientPrivilege:
             raise DatabaseError(
@@ -39,7 +44,7 @@ def scratch(database: Database, folder: Path) -> Iterator[Database]:
                 own.upgrade()
                 yield own
         finally:
-            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            server.execute(drop)
             for copy in (folder / "scratch" / "cache").glob(f"{ENCODER}-*"):
                 copy.unlink()
 

@@ -53,7 +53,7 @@ def smoke_steps(bench: Bench) -> list[Step]:
         return bench.encoder(PIXELS) is not None and bench.vectors(PIXELS) == facts["vectors"]
 
     return [
-        Step("catalogue", inputs, catalogue, holds=catalogue_holds, estimate=lambda: 10.0),
+        Step("catalogue", inputs, catalogue, holds=catalogue_holds, estimate=lambda: 5.0),
         Step(
             "vectors",
             lambda: {"catalogue": bench.catalogue()},
@@ -61,7 +61,7 @@ def smoke_steps(bench: Bench) -> list[Step]:
             PIXELS,
             ("catalogue",),
             vectors_hold,
-            lambda: 5.0,
+            lambda: 3.0,
         ),
     ]
 

@@ -3,11 +3,11 @@
 import hashlib
 import html
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from medcbir.api import Database
 from medcbir.bench.bench import Bench
@@ -54,10 +54,9 @@ def _speed_step(
         return {"program": bench.program, "hardware": hardware(), "quick": quick}
 
     def measure(progress: Progress) -> Facts:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            with _database(bench) as db, TemporaryDirectory(prefix=".study-", dir=folder) as images:
-                studies = study(db, Path(images), quick, progress)
+            with _database(bench) as db, _emptied(folder / f".{kind}") as images:
+                studies = study(db, images, quick, progress)
         except (DatabaseError, InputError) as reason:  # no right to make databases, a library that is not installed
             raise NotApplicableError(str(reason)) from None
         return {"studies": {each.name: write_study(each, folder) for each in studies}}
@@ -69,7 +68,18 @@ def _speed_step(
             for name, digest in studies.items()
         )
 
-    return Step(kind, inputs, measure, holds=hold, estimate=lambda: 90.0 if quick else 3600.0)
+    return Step(kind, inputs, measure, holds=hold, estimate=lambda: 45.0 if quick else 3600.0)
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """The folder, without what a killed process has left in it; it is gone at the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Steps that are done once: each is skipped while what it depends on, and what it made, is as it was.
 
-A step's state is one JSON file, written when the step is whole: one that was interrupted has none, and is done again.
+A state is one JSON file: what a step depends on when it is begun; what it made as well, or why it had nothing to do,
+when it is whole. One that was broken off in between is done again, unless it finds that it had finished.
 """
 
 import fcntl
@@ -36,8 +37,10 @@ class Step:
 
     `kind` is what a user calls it, `subject` the encoder that it is about, if any. `inputs` tells all that its outcome
     depends on, as JSON values; it may raise `NotApplicableError`. `action` does it, and does no harm where a part of it
-    was done before. `holds` tells whether what an earlier action made is still there. `needs` are steps that must have
-    succeeded, `follows` those that it looks at, however they went. `estimate` is in seconds.
+    was done before. `holds` tells whether what an earlier action made is still there. `finished` is what an action with
+    the same inputs made that was broken off before its state was written; None where there is no such thing. So that
+    nothing made of other inputs is taken for it, `make_room` removes that before the action is begun. `needs` are steps
+    that must have succeeded. `estimate` is in seconds.
     """
 
     kind: str
@@ -47,6 +50,8 @@ class Step:
     needs: tuple[str, ...] = ()
     holds: Callable[[Facts], bool] = lambda _: True
     estimate: Callable[[], float | None] = lambda: None
+    finished: Callable[[], Facts | None] = lambda: None
+    make_room: Callable[[], object] = lambda: None
 
     @property
     def name(self) -> str:
@@ -56,9 +61,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a step went. `seconds` and `peak_mib`, of the process, are of when it was done; None where it was not.
+    """How a step went. `seconds` and `peak_mib`, of the process, are of when it was done.
 
-    For 'to do' `seconds` is an estimate.
+    They are None where it was not, or was broken off when it had finished. For 'to do' `seconds` is an estimate.
     """
 
     step: Step
@@ -125,7 +130,8 @@ class Runner:
     def _outcome(self, step: Step, chosen: bool, do: Callable[[Step, str | None], Outcome]) -> Outcome:
         before = [self.outcomes[name] for name in step.needs]
         if missing := next((each for each in before if each.status in ("failed", "skipped")), None):
-            return Outcome(step, "skipped", reason=f"it needs {missing.step.name}, which was {missing.status}")
+            how = "failed" if missing.status == "failed" else "was skipped"
+            return Outcome(step, "skipped", reason=f"it needs {missing.step.name}, which {how}")
         try:
             inputs = None if any(each.status == "to do" for each in before) else _digest(step.inputs())
             state = self._state(step)
@@ -142,29 +148,48 @@ class Runner:
             return Outcome(step, "failed", reason=printable(f"{type(error).__name__}: {error}".splitlines()[0]))
 
     def _do(self, progress: Progress, step: Step, inputs: str | None) -> Outcome:
-        self._file(step).unlink(missing_ok=True)
-        started = time.perf_counter()
-        with peak_memory() as peak:
-            facts = json.loads(json.dumps(step.action(progress)))
-        outcome = Outcome(step, "done", time.perf_counter() - started, peak(), facts=facts)
-        state = {"step": step.name, "inputs": inputs, "seconds": outcome.seconds, "peak_mib": outcome.peak_mib}
-        with replaced(self._file(step)) as draft:
-            draft.write_text(json.dumps(state | {"facts": facts}, indent=1, ensure_ascii=False), encoding="utf-8")
-        return outcome
+        begun = {"step": step.name, "inputs": inputs}
+        facts = step.finished() if self._written(step) == begun else None
+        seconds = peak_mib = None
+        if facts is None:
+            step.make_room()
+            self._write(step, begun)
+            started = time.perf_counter()
+            try:
+                with peak_memory() as peak:
+                    facts = step.action(progress)
+            except NotApplicableError as reason:
+                self._write(step, begun | {"reason": str(reason)})
+                raise
+            seconds, peak_mib = time.perf_counter() - started, peak()
+        facts = json.loads(json.dumps(facts))
+        self._write(step, begun | {"seconds": seconds, "peak_mib": peak_mib, "facts": facts})
+        return Outcome(step, "done", seconds, peak_mib, facts=facts)
 
-    def _estimated(self, step: Step, _: str | None) -> Outcome:
-        state = self._state(step)
-        return Outcome(step, "to do", state["seconds"] if state else step.estimate())
+    def _estimated(self, step: Step, inputs: str | None) -> Outcome:
+        before = self._written(step)
+        if "reason" in before and before["inputs"] == inputs:
+            return Outcome(step, "skipped", reason=before["reason"])
+        return Outcome(step, "to do", before.get("seconds") or step.estimate())
 
     def _file(self, step: Step) -> Path:
         return self._folder / f"{step.name}.json"
 
-    def _state(self, step: Step) -> dict[str, Any] | None:
+    def _write(self, step: Step, state: Facts) -> None:
+        with replaced(self._file(step)) as draft:
+            draft.write_text(json.dumps(state, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    def _written(self, step: Step) -> dict[str, Any]:
         try:
             state: dict[str, Any] = json.loads(self._file(step).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            return None
+            return {}
         return state
+
+    def _state(self, step: Step) -> dict[str, Any] | None:
+        """The state of a step that is whole."""
+        state = self._written(step)
+        return state if "facts" in state else None
 
 
 class _Numbered:

@@ -100,6 +100,12 @@ class Collection:
         """Images in all."""
         return sum(int(group.counts.sum()) for group in self.groups)
 
+    @property
+    def of_splits(self) -> dict[Split, int]:
+        """Images of each split."""
+        sums = np.sum([group.counts.sum(axis=0) for group in self.groups], axis=0)
+        return dict(zip(SPLITS, sums.tolist(), strict=True))
+
     def images(self) -> Iterator[Images]:
         """All images, in order: by group, class and split, as folders have them, in chunks of one group."""
         first, first_patient = 0, 0

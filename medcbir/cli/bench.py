@@ -103,7 +103,7 @@ def bench(
     render_rows(f"benchmark {suite}", columns, _rows(done), "table")
     if dry_run:
         left = sum(each.seconds or 0.0 for each in done.outcomes if each.status == "to do")
-        click.echo(f"to do: about {left / 60:.0f} minutes on two cores")
+        click.echo(f"to do: about {left / 60:.0f} minutes, an estimate for two cores that do nothing else")
         return 0
     if done.report.exists():
         click.echo(f"report: {done.report}")

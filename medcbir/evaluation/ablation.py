@@ -69,17 +69,21 @@ def index_size(
     index: Filter,
     exclude_same_patient: bool,
     cache_dir: Path,
+    name: str | None = None,
     progress: Progress | None = None,
 ) -> Ablation:
     """Run the ablation and store it; see `medcbir ablate index-size --help` for the arguments.
 
-    Raises `InputError` for sizes that the classes lack, `RunError` where no class is large enough or has a query.
+    Raises `InputError` for sizes that the classes lack or a taken name, `RunError` where no class is large enough or
+    has a query.
     """
     sizes, n = sorted(set(sizes)), sorted(set(n))
     if not sizes or not n or min(sizes[0], n[0], seeds) < 1 or (queries_per_class or 1) < 1:
         raise InputError("sizes, N, the number of seeds and queries per class must be 1 or more")
     if seed < 0:
         raise InputError(f"a seed must be 0 or more, not {seed}")
+    if connection.execute("SELECT FROM ablation WHERE name = %s", (name,)).fetchone() is not None:
+        raise InputError(f"an ablation named {name!r} exists: choose another name")
     larger_than = sizes[-1] if larger_than is None else larger_than
     started = time.perf_counter()
     progress = progress or Silent()
@@ -93,7 +97,8 @@ def index_size(
         cached = cached_vectors(connection, encoder, cache_dir)
         row = connection.execute(
             "INSERT INTO ablation (encoder_id, query_filter, index_filter, exclude_same_patient, larger_than, "
-            "queries_per_class, first_seed, seconds) VALUES (%s, %s, %s, %s, %s, %s, %s, 0) RETURNING ablation_id",
+            "queries_per_class, first_seed, name, seconds) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 0) "
+            "RETURNING ablation_id",
             (
                 encoder.encoder_id,
                 Jsonb(queries.given),
@@ -102,6 +107,7 @@ def index_size(
                 larger_than,
                 per_class,
                 seed,
+                name,
             ),
         ).fetchone()
         assert row is not None  # noqa: S101

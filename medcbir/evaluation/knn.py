@@ -8,7 +8,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from medcbir.errors import InputError, RunError
-from medcbir.store.classifications import add_classification, find_classification
+from medcbir.store.classifications import add_classification, find_classification, require_free
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
@@ -54,17 +54,19 @@ def classify(
     k: int | None,
     max_k: int,
     weights: Weights,
+    name: str | None = None,
     progress: Progress | None = None,
 ) -> Classification:
     """Classify the test images by the first `k` hits of each among the training images; see function `knn_vote`.
 
     Without `k`, the one of 1 to `max_k` with the highest micro AUPRC on the validation images, the smallest of equals.
-    Raises `InputError` for K below 1 or unknown weights, `RunError` where no validation image can choose.
+    Raises `InputError` for K below 1, unknown weights or a taken name, `RunError` where no validation image can choose.
     """
     if (max_k if k is None else k) < 1:
         raise InputError(f"K must be 1 or more, not {max_k if k is None else k}")
     if weights not in get_args(Weights):
         raise InputError(f"unknown weights {weights!r}: choose {' or '.join(get_args(Weights))}")
+    require_free(connection, name)
     progress = progress or Silent()
     started = time.perf_counter()
     certificate: dict[str, Any] = {}
@@ -88,6 +90,7 @@ def classify(
             {"k": k, "weights": weights, "exclude_same_patient": run.exclude_same_patient, "run": run.name},
             certificate,
             0.0,
+            name,
         )
         connection.execute(
             query("insert_knn_predictions"),

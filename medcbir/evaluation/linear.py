@@ -23,7 +23,7 @@ from medcbir.encoders.device import full_precision, torch_device
 from medcbir.errors import InputError, RunError
 from medcbir.evaluation.numbering import by_appearance
 from medcbir.retrieval.cache import cached_vectors
-from medcbir.store.classifications import Scores, add_classification, copy_scores, find_classification
+from medcbir.store.classifications import Scores, add_classification, copy_scores, find_classification, require_free
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
@@ -122,6 +122,7 @@ def classify(
     datasets: list[str] | None,
     device: str,
     cache_dir: Path,
+    name: str | None = None,
     progress: Progress | None = None,
 ) -> Classification:
     """Train on the training images' vectors, stop early on validation, and store the test images' predictions.
@@ -129,8 +130,10 @@ def classify(
     Only images with exactly one label train and stop; test images without one are predicted too. A class without
     training images cannot be predicted: its validation images take no part, its test images count as missed. No
     transaction is open during training, and nothing is stored before its end.
-    Raises `RunError` where a split has no image to work on, `EncoderError` for a device that is not there.
+    Raises `RunError` where a split has no image to work on, `InputError` for a taken name, `EncoderError` for a device
+    that is not there.
     """
+    require_free(connection, name)
     progress = progress or Silent()
     target = torch_device(device)
     started = time.perf_counter()
@@ -156,9 +159,10 @@ def classify(
             None,
             label_ids.tolist(),
             len(test),
-            asdict(training),
+            asdict(training) | {"datasets": datasets},
             certificate,
             time.perf_counter() - started,
+            name,
         )
         progress.begin("predict", "images", len(test))
         copy_scores(connection, classification_id, _predict(layer, test, label_ids, target, progress))

@@ -29,11 +29,14 @@ class EncoderResults:
 
 @dataclass(frozen=True, slots=True)
 class StepFact:
-    """How a step went: `status` is 'done', 'unchanged', 'skipped' or 'failed'; memory is the peak of the process."""
+    """How a step went: `status` is 'done', 'unchanged', 'skipped' or 'failed'; memory is the peak of the process.
+
+    Seconds and memory are None where the step was not done, or broken off when it had just finished.
+    """
 
     name: str
     status: str
-    seconds: float
+    seconds: float | None = None
     peak_mib: float | None = None
     reason: str = ""
 

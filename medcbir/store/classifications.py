@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from medcbir.errors import RunError
+from medcbir.errors import InputError, RunError
 from medcbir.store.connection import Connection
 from medcbir.store.runs import array_fields
 from medcbir.store.sqlfiles import query
@@ -45,13 +45,22 @@ def add_classification(
     parameters: Mapping[str, Any],
     certificate: Mapping[str, Any],
     seconds: float,
+    name: str | None = None,
 ) -> int:
-    """A new classification with its empty partition; returns its id."""
+    """A new classification with its empty partition; returns its id. Raises `InputError` for a name that is taken."""
+    require_free(connection, name)
+    stated = Jsonb(dict(parameters)), Jsonb(dict(certificate))
     row = connection.execute(
-        "SELECT add_classification(%s, %s, %s, %s, %s, %s, %s, %s)",
-        (method, encoder_id, run_id, label_ids, queries, Jsonb(dict(parameters)), Jsonb(dict(certificate)), seconds),
+        "SELECT add_classification(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (method, encoder_id, run_id, label_ids, queries, *stated, seconds, name),
     ).fetchone()
     return int(row[0])  # type: ignore[index]
+
+
+def require_free(connection: Connection, name: str | None) -> None:
+    """Raise `InputError` where a classification has this name."""
+    if connection.execute("SELECT FROM classification WHERE name = %s", (name,)).fetchone() is not None:
+        raise InputError(f"a classification named {name!r} exists: choose another name")
 
 
 def find_classification(connection: Connection, classification_id: int) -> Classification:

@@ -286,6 +286,7 @@ ablation = Table(
     Column("first_seed", BigInteger, nullable=False),
     Column("seconds", Double, nullable=False),
     _now("created_at"),
+    Column("name", Text, unique=True),
 )
 
 ablation_class = Table(
@@ -331,6 +332,7 @@ classification = Table(
     ),
     Column("seconds", Double, nullable=False),
     _now("created_at"),
+    Column("name", Text, unique=True),
     CheckConstraint("method IN ('knn', 'linear')", name="method"),
 )
 

@@ -359,6 +359,22 @@ def test_the_linear_probe_is_the_same_in_any_process_and_with_labels_numbered_ot
         assert predictions(other, made) == expected
 
 
+def test_a_name_is_used_once(db: medcbir.Database, tmp_path: Path) -> None:
+    split, y, vectors = clusters(3, 120, 3, 8, noise=0.5)
+    fill(db, tmp_path, split, [f"f{each}" for each in y], vectors)
+    linear = db.classify_linear(encoder="e", device="cpu", epochs=1, name="mine")
+    voted = db.classify_knn(encoder="e", k=3, name="others")
+    unnamed = db.classify_knn(encoder="e", k=3)
+    names = "SELECT classification_id, name FROM classification ORDER BY 1"
+    numbers = [each.classification_id for each in (linear, voted, unnamed)]
+    assert db.query(names) == list(zip(numbers, ["mine", "others", None], strict=True))
+    with pytest.raises(InputError, match="a classification named 'mine' exists: choose another name"):
+        db.classify_knn(encoder="e", k=3, name="mine")
+    with pytest.raises(InputError, match="a classification named 'others' exists"):
+        db.classify_linear(encoder="e", device="cpu", name="others")
+    assert len(db.query(names)) == 3
+
+
 def test_early_stopping_keeps_the_best_epoch(db: medcbir.Database, tmp_path: Path) -> None:
     """Validation labels that have nothing to do with the vectors: the loss soon rises."""
     split, y, vectors = clusters(9, 600, 4, 8, noise=0.4)

@@ -330,6 +330,10 @@ def test_what_an_ablation_cannot_do_is_told(db: medcbir.Database) -> None:
     with pytest.raises(RunError, match="has 1000 queries"):
         db.ablate_index_size(encoder="good", sizes=[5], queries_per_class=1000)
     assert db.query("SELECT count(*) FROM ablation") == [(0,)]
+    db.ablate_index_size(encoder="good", sizes=[3], seeds=1, name="mine")
+    with pytest.raises(InputError, match="an ablation named 'mine' exists: choose another name"):
+        db.ablate_index_size(encoder="good", sizes=[3], seeds=1, name="mine")
+    assert db.query("SELECT name FROM ablation") == [("mine",)]
 
 
 @pytest.mark.usefixtures("vectors")

@@ -1,7 +1,9 @@
 """The runner of steps, on steps that count how often they are done."""
 
 import json
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ class Kitchen:
         self.inputs: dict[str, Any] = {}
         self.broken: dict[str, BaseException] = {}
         self.gone: set[str] = set()
+        self.made: dict[str, Mapping[str, Any]] = {}
+        self.no_room: BaseException | None = None
+        self.while_it_does: Callable[[str], None] = lambda _: None
         self.runner = Runner(folder, [])
 
     def step(self, kind: str, subject: str | None = None, needs: tuple[str, ...] = ()) -> Step:
@@ -31,12 +36,23 @@ class Kitchen:
 
         def action(progress: Progress) -> Mapping[str, Any]:
             progress.begin(kind, "pieces", 1)
+            self.while_it_does(name)
             if name in self.broken:
                 raise self.broken[name]
             self.done.append(name)
             return {"made": name, "of": self.inputs.get(name)}
 
-        return Step(kind, inputs, action, subject, needs, lambda _: name not in self.gone, lambda: 3.0)
+        def finished() -> Mapping[str, Any] | None:
+            return self.made.get(name)
+
+        def make_room() -> None:
+            if self.no_room is not None:
+                raise self.no_room
+            self.made.pop(name, None)
+
+        return Step(
+            kind, inputs, action, subject, needs, lambda _: name not in self.gone, lambda: 3.0, finished, make_room
+        )
 
     def run(self, plan: bool = False, **chosen: Any) -> dict[str, Outcome]:
         steps = [self.step("encode", each) for each in "ab"]
@@ -96,16 +112,81 @@ def test_a_step_without_anything_to_do_is_skipped_with_its_reason(kitchen: Kitch
     assert (outcomes["encode-a"].status, outcomes["encode-a"].reason) == ("skipped", "no image")
 
 
-def test_an_interrupted_step_leaves_no_state_and_is_done_again(kitchen: Kitchen) -> None:
+def test_a_step_that_found_nothing_to_do_is_not_planned_again_for_the_same_inputs(kitchen: Kitchen) -> None:
+    kitchen.broken["retrieve-a"] = NotApplicableError("no class is large enough")
+    reasons = [kitchen.run()["retrieve-a"].reason, kitchen.run(plan=True)["retrieve-a"].reason]
+    assert reasons == ["no class is large enough"] * 2
+    kitchen.inputs["retrieve-a"] = "more"
+    assert kitchen.run(plan=True)["retrieve-a"].status == "to do"
+    kitchen.broken.clear()
+    assert kitchen.run()["retrieve-a"].status == "done"
+
+
+def test_an_interrupted_step_is_done_again(kitchen: Kitchen) -> None:
     kitchen.run()
     kitchen.inputs["retrieve-a"] = "more"
     kitchen.broken["retrieve-a"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         kitchen.run()
-    assert not (kitchen.folder / "retrieve-a.json").exists()
+    assert "facts" not in json.loads((kitchen.folder / "retrieve-a.json").read_text())
     kitchen.broken.clear()
     assert kitchen.run()["retrieve-a"].status == "done"
     assert kitchen.done == ["retrieve-a"]
+
+
+def test_an_interrupted_step_that_had_finished_finds_what_it_made(kitchen: Kitchen) -> None:
+    kitchen.run()
+    kitchen.inputs["retrieve-a"] = "more"
+    kitchen.broken["retrieve-a"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        kitchen.run()
+    kitchen.made["retrieve-a"] = {"made": "before it was broken off"}
+    found = kitchen.run()["retrieve-a"]
+    assert (found.status, found.facts, found.seconds) == ("done", {"made": "before it was broken off"}, None)
+    assert kitchen.done == []
+    assert kitchen.run()["retrieve-a"].status == "unchanged"
+
+
+def test_what_was_made_of_other_inputs_is_not_taken_for_what_an_interrupted_step_made(kitchen: Kitchen) -> None:
+    kitchen.broken["retrieve-a"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        kitchen.run()
+    kitchen.broken.clear()
+    kitchen.made["retrieve-a"] = {"made": "of other inputs"}
+    kitchen.inputs["retrieve-a"] = "more"
+    assert kitchen.run()["retrieve-a"].facts == {"made": "retrieve-a", "of": "more"}
+    assert "retrieve-a" in kitchen.done
+
+
+def test_what_was_made_of_other_inputs_is_not_taken_where_it_had_not_yet_made_room(kitchen: Kitchen) -> None:
+    kitchen.run()
+    kitchen.made["retrieve-a"] = {"made": "of other inputs"}
+    kitchen.inputs["retrieve-a"] = "more"
+    kitchen.no_room = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        kitchen.run()
+    kitchen.no_room = None
+    assert kitchen.run()["retrieve-a"].facts == {"made": "retrieve-a", "of": "more"}
+
+
+@pytest.mark.parametrize("made_of_it", [ImportError("initialization failed"), None])
+def test_ctrl_c_stops_all_though_a_library_makes_an_error_of_it_or_swallows_it(
+    kitchen: Kitchen, made_of_it: BaseException | None
+) -> None:
+    def pressed(name: str) -> None:
+        if name == "encode-a":
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            if made_of_it is not None:
+                raise made_of_it
+
+    kitchen.while_it_does = pressed
+    with pytest.raises(KeyboardInterrupt):
+        kitchen.run()
+    assert "encode-b" not in kitchen.done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    kitchen.while_it_does = lambda _: None
+    assert {each.status for each in kitchen.run().values()} <= {"done", "unchanged"}
 
 
 def test_a_state_that_was_half_written_counts_as_none(kitchen: Kitchen) -> None:
