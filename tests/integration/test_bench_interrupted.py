@@ -89,7 +89,7 @@ def place(clone: Callable[..., str], tmp_path: Path) -> Callable[..., Place]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("suite", ["scale"])
+@pytest.mark.parametrize("suite", ["scale", "smoke"])
 def test_interrupted_and_killed_in_every_step_and_between_them_it_ends_with_the_same_results(
     suite: SuiteName, place: Callable[..., Place]
 ) -> None:
