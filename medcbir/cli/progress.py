@@ -93,6 +93,7 @@ class _Lines:
         self.finish()
         self._stage, self._unit, self._total, self._done, self._note = stage, unit, total, 0, ""
         self._started = self._told = time.monotonic()
+        print(f"{stage} ...", file=sys.stderr, flush=True)  # noqa: T201
 
     def advance(self, items: int) -> None:
         self._done += items
