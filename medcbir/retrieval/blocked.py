@@ -41,29 +41,32 @@ def blocked(task: Task, blocks: Iterable[range]) -> Generator[Answer, None, None
         hardware=fastest(task.encoder.dim),
     )
     coming = iter(blocks)
-    scored: deque[tuple[range, Future[Sifted]]] = deque()
+    scored: deque[tuple[range, Future[Sifted], Future[list[Hits]]]] = deque()
     measured: deque[Future[Answer]] = deque()
     with ThreadPoolExecutor(1) as database, scorers() as scoring:
         try:
             while True:
                 while len(scored) < _AHEAD and (block := next(coming, None)) is not None:
-                    scored.append((block, scoring.submit(sieve.sift, block)))
+                    again = database.submit(by_statement, task, _sample(task, block))  # which waits for disks, too
+                    scored.append((block, scoring.submit(sieve.sift, block), again))
                 if not scored:
                     break
-                block, sifted = scored.popleft()
-                measured.append(database.submit(_measured, task, sieve.hardware.name, sifted.result(), block))
+                block, sifted, again = scored.popleft()
+                hardware = sieve.hardware.name
+                measured.append(database.submit(_measured, task, hardware, sifted.result(), again.result(), block))
                 if len(measured) > 1:
                     yield measured.popleft().result()
             for answer in measured:
                 yield answer.result()
         finally:
             sieve.stopped.set()
-            for _, waiting in scored:
-                waiting.cancel()
+            for _, sifted, again in scored:
+                sifted.cancel()
+                again.cancel()
 
 
-def _measured(task: Task, hardware: str, sifted: Sifted, block: range) -> Answer:
-    """The block's hits by pgvector's distances, and what was seen of them."""
+def _measured(task: Task, hardware: str, sifted: Sifted, again: list[Hits], block: range) -> Answer:
+    """The block's hits by pgvector's distances, and what was seen of them; `again` are those of the sample."""
     pairs = sifted.pairs
     measured = distances(
         task.connection,
@@ -74,7 +77,6 @@ def _measured(task: Task, hardware: str, sifted: Sifted, block: range) -> Answer
     )
     alone = {hits[0]: hits for hits in by_statement(task, sifted.crowded)}
     hits = [alone.get(hits[0], hits) for hits in ranked(task, pairs, measured, block)]
-    again = by_statement(task, _sample(task, block))
     counts = pairs.counts(block.stop)[block.start :]
     certificate = Certificate(
         engine="blocked",

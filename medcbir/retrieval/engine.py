@@ -49,8 +49,9 @@ Engine = Callable[[Task, Iterable[range]], Generator[Answer, None, None]]
 """Answers blocks of queries, given by their positions, in turn; it may ask for some blocks ahead."""
 
 BLOCKS = {"pgvector": 32, "blocked": 8192}
-"""Queries in a block: what one process answers at a time, and what is lost when it is killed."""
+"""Queries in a block at most: what one process answers at a time, and what is lost when it is killed."""
 
+_OVERLAPPING, _LEAST = 2, 256  # blocks that a run is cut into at least, if they are not too small
 _PAIRS = 1 << 24  # of a block, at most, are aimed at
 
 
@@ -108,5 +109,5 @@ def choose(queries: int, images: int) -> str:
 
 def blocks_of(engine: str, queries: int, n: int) -> list[range]:
     """The positions of so many queries in blocks."""
-    size = max(1, min(BLOCKS[engine], _PAIRS // (8 * n)))
+    size = max(1, min(BLOCKS[engine], _PAIRS // (8 * n), max(_LEAST, -(-queries // _OVERLAPPING))))
     return [range(start, min(start + size, queries)) for start in range(0, queries, size)]
