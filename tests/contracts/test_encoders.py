@@ -354,7 +354,7 @@ def test_an_encoder_gives_the_unit_vectors_of_its_publishers_model(name, tmp_pat
     if name == "medsiglip":
         spec = dataclasses.replace(spec, options={**spec.options, "depth": MEDSIGLIP_LAYERS})
     slow = spec.pixels.size > 224 or name == "clip"
-    images = real_images()[: 2 if slow else None]
+    images = real_images()[: 3 if slow else None]
     batch = np.stack([prepare(image, spec.pixels) for image in images])
     expected = None
     if spec.checkpoint.package is None:
