@@ -24,10 +24,6 @@ from medcbir.types import Filter, Progress, Split
 _DIGITS = 12
 _EPOCHS = 100  # of a linear probe, at most
 
-_DROP_RUN = (
-    "SELECT drop_run(run_id) FROM "
-    "(SELECT run_id, name FROM run UNION ALL SELECT run_id, name FROM unfinished_run) AS r WHERE name = %(name)s"
-)
 _DROP_CLASSIFICATION = "SELECT drop_classification(classification_id) FROM classification WHERE name = %(name)s"
 _DROP_ABLATION = "DELETE FROM ablation WHERE name = %(name)s RETURNING ablation_id"
 _DROP_MAP = "SELECT drop_projection(projection_id) FROM projection WHERE name = %(name)s"
@@ -246,13 +242,15 @@ class _Protocol:
         return f"bench-{self._bench.suite.name}-{self._stored}{suffix}"
 
     def _drop_run(self, suffix: str) -> None:
-        name = self._name(suffix)
-        if any(each.name == name and each.state == "running" for each in self._bench.db.unfinished_runs()):
+        db, name = self._bench.db, self._name(suffix)
+        unfinished = [each for each in db.unfinished_runs() if each.name == name]
+        if any(each.state == "running" for each in unfinished):
             raise RunError(
                 f"another process computes run {name}, of other images or by other parameters: wait for it, or give "
                 "one of the two benchmarks another database"
             )
-        self._bench.db.query(_DROP_RUN, {"name": name})
+        if unfinished or any(each.name == name for each in db.runs()):
+            db.drop_run(name)
 
     def _evaluate(self, progress: Progress) -> Facts:
         progress.begin("metrics and intervals", "metrics", None)

@@ -13,27 +13,11 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-import safetensors.torch
-import timm
-import torch
+import tiny_vit
 
 import medcbir
 
 Run = Callable[..., CompletedProcess[str]]
-
-DESCRIBED = """
-architecture = "test_vit"
-dim = 64
-checkpoint = "tiny.safetensors"
-output = "class_token"
-pixels = {size = 160, mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5]}
-"""
-
-
-def write_checkpoint(file: Path, seed: int) -> None:
-    torch.manual_seed(seed)
-    model = timm.create_model("test_vit", num_classes=0, global_pool="token")
-    safetensors.torch.save_file(model.state_dict(), file)
 
 
 class Place:
@@ -42,11 +26,10 @@ class Place:
     def __init__(self, url: str, folder: Path, run: Run) -> None:
         self.url, self.folder, self._run = url, folder, run
         self.live, self.kept = folder / "tiny.safetensors", folder / "before.safetensors"
-        (folder / "tiny.toml").write_text(DESCRIBED)
-        write_checkpoint(self.live, 1)
+        tiny_vit.write(folder, 1)
         assert self.run("encode", "--encoder", "tiny").returncode == 0
         self.live.rename(self.kept)
-        write_checkpoint(self.live, 2)
+        tiny_vit.write(folder, 2)
         self.newer = json.loads(self.run("encode", "--encoder", "tiny", "--format", "json").stdout)["encoder"]
 
     def run(self, *arguments: object) -> CompletedProcess[str]:

@@ -8,8 +8,7 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
-import safetensors.torch
-import timm
+import tiny_vit
 import torch
 from torch._dynamo.utils import counters
 
@@ -19,14 +18,6 @@ from medcbir.encoders.loaders import Encoder
 from medcbir.errors import NotCompiledWarning
 from medcbir.pixels import open_image
 
-DESCRIBED = """
-architecture = "test_vit"
-dim = 64
-checkpoint = "tiny.safetensors"
-output = "class_token"
-pixels = {size = 160, mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5]}
-"""
-
 needs_a_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles by g++ on a CPU")
 
 
@@ -34,10 +25,7 @@ needs_a_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where encoder `tiny` and its random weights are, and what torch's compiler keeps."""
     folder = tmp_path_factory.mktemp("tiny")
-    (folder / "tiny.toml").write_text(DESCRIBED)
-    torch.manual_seed(4)
-    model = timm.create_model("test_vit", num_classes=0, global_pool="token")
-    safetensors.torch.save_file(model.state_dict(), folder / "tiny.safetensors")
+    tiny_vit.write(folder, 4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "compiled"))
         yield folder
