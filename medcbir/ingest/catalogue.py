@@ -10,6 +10,7 @@ from itertools import islice
 
 from medcbir.ingest.merge import LONGEST_NAME, LONGEST_URI, Batch, json, keys_of, names_of
 from medcbir.ingest.pool import Failure, WorkerPool
+from medcbir.interrupts import held_back
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
 from medcbir.types import Entry, ImageRecord, IngestReport, Progress, Rejection, Silent
@@ -124,7 +125,7 @@ class _Filling:
         self._hash_key = hash_key
         self._max_pixels = max_pixels
         self._progress = progress
-        self._pending: tuple[Batch, Future[int]] | None = None
+        self._written: Future[None] | None = None
 
     def take(self, items: list[ImageRecord | Rejection]) -> None:
         """Read a batch and have it written; after Ctrl-C what has been opened of it, and `KeyboardInterrupt`."""
@@ -138,17 +139,19 @@ class _Filling:
             self._open(changed, batch)
         except KeyboardInterrupt:
             interrupted = True
-        self._pending = batch, self._writing.submit(batch.write, self._connection)
+        with held_back():  # within, it would leave a thread that writes and that nothing waits for
+            self._written = self._writing.submit(self._write, batch)
         if interrupted:
             raise KeyboardInterrupt
 
     def settle(self) -> None:
-        """Wait for the batch that is being written, and count it."""
-        if self._pending is None:
-            return
-        batch, written = self._pending
-        added = written.result()
-        self._pending = None
+        """Wait for the batch that is being written."""
+        if self._written is not None:
+            self._written.result()
+
+    def _write(self, batch: Batch) -> None:
+        """Write it and count it, in the writing thread: Ctrl-C, which the main thread gets, cannot come between."""
+        added = batch.write(self._connection)
         ignored = sum(rejection.kind == "not_an_image" for rejection in batch.rejections)
         self.tally.added += added
         self.tally.updated += len(batch.entries) - added

@@ -62,7 +62,9 @@ class Lanes:
         self._dim = dim
         self._pass_on = pass_on
         self._queue: queue.Queue[Prepared | None] = queue.Queue(maxsize=model.lanes)
-        self._threads = [threading.Thread(target=self._serve, name="medcbir-model") for _ in range(model.lanes)]
+        self._threads = [
+            threading.Thread(target=self._serve, name="medcbir-model", daemon=True) for _ in range(model.lanes)
+        ]
         self._lock = threading.Lock()
         self._stop = False
         self.error: BaseException | None = None

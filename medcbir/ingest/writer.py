@@ -54,7 +54,7 @@ class Writer:
         self.error: BaseException | None = None
         self.written = 0
         self.failed = 0
-        self._thread = threading.Thread(target=self._serve, name="medcbir-writer")
+        self._thread = threading.Thread(target=self._serve, name="medcbir-writer", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,11 @@ import numpy.typing as npt
 import psycopg
 import pydicom
 import pytest
+
+from medcbir.ingest.catalogue import fill
+from medcbir.ingest.merge import Batch
+from medcbir.store.connection import Connection
+from medcbir.types import ImageRecord
 
 TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 DICOM = ("CT_small.dcm", "MR_small.dcm", "examples_ybr_color.dcm", "JPEG2000.dcm", "SC_rgb_rle.dcm")
@@ -192,6 +198,29 @@ def test_an_interrupted_ingest_says_so_and_goes_on(
     assert done.returncode == 3, done.stderr
     assert rows_of(url) == rows_of(ingested)
     assert rejections_of(url) == rejections_of(ingested)
+
+
+@pytest.mark.parametrize("moment", ["first", "last"])
+def test_ctrl_c_while_a_batch_is_handed_to_the_writer_or_taken_from_it_loses_no_count(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    write = Batch.write
+
+    def interrupting(batch: Batch, connection: Connection) -> int:
+        if moment == "first":
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        added = write(batch, connection)
+        if moment == "last":
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return added
+
+    monkeypatch.setattr(Batch, "write", interrupting)
+    with psycopg.connect(clone(), autocommit=True, options="-c search_path=medcbir,public") as connection:
+        for round_ in range(10):
+            records = [ImageRecord(f"{round_}/{number}", "d") for number in range(3)]
+            report = fill(connection, records, hash_key=b"k", max_pixels=1)
+            assert (report.interrupted, report.added) == (True, 3)
+        assert connection.execute("SELECT count(*) FROM image").fetchone() == (30,)
 
 
 def test_a_killed_encode_goes_on_and_ends_with_the_vectors_of_an_undisturbed_one(
