@@ -20,7 +20,7 @@ from medcbir.evaluation.numbering import Ids, by_appearance
 from medcbir.retrieval.cache import cached_vectors
 from medcbir.retrieval.image_sets import ImageSet
 from medcbir.retrieval.nested import nested_top_n
-from medcbir.store.columns import copy_columns
+from medcbir.store.binary_copy import copy_columns
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
@@ -137,7 +137,7 @@ def index_size(
 
 
 def _images(connection: Connection, encoder: StoredEncoder, where: Filter) -> ImageSet:
-    select = sql.SQL(query("ablation_images")).format(partition=partition(encoder.name)).as_string(connection)
+    select = sql.SQL(query("ablation_images")).format(partition=partition(encoder.name))
     return ImageSet(
         **{
             f"{name}s": values

@@ -13,13 +13,14 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from psycopg import sql
 
 from medcbir.errors import InputError, RunError
 from medcbir.evaluation.bootstrap import AVERAGES, SEED, Floats, Scores, Sums, intervals
 from medcbir.evaluation.metrics import Facet, wanted_facets, wanted_metrics
 from medcbir.evaluation.numbering import Ids
 from medcbir.evaluation.scores import Column, Leaks, divide, read_scores
-from medcbir.store.columns import copy_columns
+from medcbir.store.binary_copy import copy_arrays
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
 from medcbir.types import Average, Definition, Run
@@ -237,8 +238,8 @@ def _overlaps(
 ) -> dict[tuple[int | None, str | None, str | None], float]:
     """Mean overlap of the queries of each group, by N and the group's names."""
     arguments = {"first_run_id": pair[0].run_id, "second_run_id": pair[1].run_id, "n": list(n)}
-    rows = copy_columns(connection, query("overlaps"), arguments, {"query_id": "bigint"}, {"overlap": len(n)})
-    overlaps = rows["overlap"][np.searchsorted(rows["query_id"], query_ids)]
+    ids, found = copy_arrays(connection, sql.SQL(query("overlaps")), arguments, len(n))
+    overlaps = found[np.searchsorted(ids, query_ids)]
     return {
         (size, *names): float(overlaps[groups.numbers == number, column].mean())
         for number, names in enumerate(groups.names)

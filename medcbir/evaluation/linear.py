@@ -23,11 +23,12 @@ from medcbir.encoders.device import full_precision, torch_device
 from medcbir.errors import InputError, RunError
 from medcbir.evaluation.numbering import by_appearance
 from medcbir.retrieval.cache import cached_vectors
+from medcbir.store.binary_copy import copy_columns
 from medcbir.store.classifications import Scores, add_classification, copy_scores, find_classification, require_free
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
-from medcbir.store.vectors import COPY_HEADER, COPY_TRAILER, partition
+from medcbir.store.vectors import partition
 from medcbir.types import Classification, Progress, Silent, Vectors
 
 _BLOCK = 256
@@ -38,18 +39,6 @@ _BLOCKS = 64
 
 _TRAIN, _VAL, _TEST = 1, 2, 3
 """The splits as query probe_images numbers them."""
-
-_IMAGE = np.dtype(
-    [
-        ("fields", ">i2"),
-        *(
-            (name + part, form)
-            for name in ("image_id", "split", "label_id")
-            for part, form in (("_bytes", ">i4"), ("", ">i8"))
-        ),
-    ]
-)
-"""A row of that query in PostgreSQL's COPY BINARY."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,17 +183,12 @@ def _examples(
     """
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        images = sql.SQL(query("probe_images").rstrip(";\n")).format(partition=partition(encoder.name))
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(
-                sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(images), {"datasets": datasets}
-            ) as copied,
-        ):
-            answer = b"".join(copied)
+        images = sql.SQL(query("probe_images")).format(partition=partition(encoder.name))
+        found = copy_columns(
+            connection, images, {"datasets": datasets}, dict.fromkeys(("image_id", "split", "label_id"), "bigint")
+        )
         cached = cached_vectors(connection, encoder, cache_dir)
-    found = np.frombuffer(answer[len(COPY_HEADER) : -len(COPY_TRAILER)], dtype=_IMAGE)
-    image_ids, splits, labels = (found[name].astype(np.int64) for name in ("image_id", "split", "label_id"))
+    image_ids, splits, labels = found["image_id"], found["split"], found["label_id"]
     places = cached.rows(image_ids)
     label_ids, _ = by_appearance(labels[(splits == _TRAIN) & (labels > 0)])
     by_id = np.argsort(label_ids)

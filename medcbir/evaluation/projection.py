@@ -15,11 +15,11 @@ from psycopg.types.json import Jsonb
 from medcbir.errors import InputError, RunError
 from medcbir.evaluation.layout import FEWEST, METHODS, Floats, Method, lay_out, principal_components
 from medcbir.retrieval.cache import CachedVectors, cached_vectors
-from medcbir.store.columns import copy_columns
+from medcbir.store.binary_copy import COPY_HEADER, COPY_TRAILER, copy_columns
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
-from medcbir.store.vectors import COPY_HEADER, COPY_TRAILER, partition
+from medcbir.store.vectors import partition
 from medcbir.types import Filter, Progress, Silent
 
 _BLOCK = 1 << 14  # vectors read at a time
@@ -98,7 +98,7 @@ def project(
 
 
 def _images(connection: Connection, encoder: StoredEncoder, where: Filter) -> npt.NDArray[np.int64]:
-    select = sql.SQL(query("projection_images")).format(partition=partition(encoder.name)).as_string(connection)
+    select = sql.SQL(query("projection_images")).format(partition=partition(encoder.name))
     image_ids = copy_columns(connection, select, asdict(where), {"image_id": "bigint"})["image_id"]
     if len(image_ids) < FEWEST:
         wanted = ", ".join(f"{name} {value}" for name, value in where.given.items()) or "any"

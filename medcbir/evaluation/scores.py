@@ -7,7 +7,7 @@ from psycopg import sql
 
 from medcbir.evaluation.bootstrap import AVERAGES, Scores, intervals
 from medcbir.evaluation.numbering import Ids
-from medcbir.store.columns import copy_columns
+from medcbir.store.binary_copy import copy_arrays, copy_columns
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
 from medcbir.types import Run
@@ -43,7 +43,7 @@ def read_scores(
     chosen = {"run_id": run.run_id, "possible_only": possible_only}
     queries = copy_columns(
         connection,
-        query("query_clusters"),
+        sql.SQL(query("query_clusters")),
         chosen,
         dict.fromkeys(("query_id", "cluster_id", "label_id", "dataset_id"), "bigint"),
     )
@@ -54,14 +54,13 @@ def read_scores(
     if columns:
         source = sql.SQL(_ALL if without is None else _WITHOUT)
         same_patient, within = without or (None, None)
-        rows = copy_columns(
+        ids, found = copy_arrays(
             connection,
-            sql.SQL(query("query_scores")).format(source=source).as_string(connection),
+            sql.SQL(query("query_scores")).format(source=source),
             chosen | {"metric": list(metrics), "n": list(n), "same_patient": same_patient, "within": within},
-            {"query_id": "bigint"},
-            {"score": len(columns)},
+            len(columns),
         )
-        values[np.searchsorted(queries["query_id"], rows["query_id"])] = rows["score"]
+        values[np.searchsorted(queries["query_id"], ids)] = found
     scores = Scores(queries["query_id"], queries["cluster_id"], queries["label_id"], values)
     return scores, columns, queries["dataset_id"]
 

@@ -15,8 +15,9 @@ from medcbir.retrieval.cache import cached_vectors
 from medcbir.retrieval.candidates import Exclusion
 from medcbir.retrieval.certificate import Certificate
 from medcbir.retrieval.engine import Answer, Hits, Task, by_statement
-from medcbir.retrieval.hardware import fastest, scorers
+from medcbir.retrieval.hardware import scorers
 from medcbir.retrieval.image_sets import Ids
+from medcbir.retrieval.products import products
 from medcbir.retrieval.rerank import distances, ranked
 from medcbir.retrieval.sieve import Sieve, Sifted
 
@@ -38,7 +39,7 @@ def blocked(task: Task, blocks: Iterable[range]) -> Generator[Answer, None, None
         index_rows=cached.rows(task.index.image_ids),
         excluded=Exclusion(task.queries, task.index, task.exclusions),
         n=task.n + 1,  # so that the margin at rank n is known
-        hardware=fastest(task.encoder.dim),
+        products=products(task.encoder.dim),
     )
     coming = iter(blocks)
     scored: deque[tuple[range, Future[Sifted], Future[list[Hits]]]] = deque()
@@ -52,8 +53,7 @@ def blocked(task: Task, blocks: Iterable[range]) -> Generator[Answer, None, None
                 if not scored:
                     break
                 block, sifted, again = scored.popleft()
-                hardware = sieve.hardware.name
-                measured.append(database.submit(_measured, task, hardware, sifted.result(), again.result(), block))
+                measured.append(database.submit(_measured, task, sifted.result(), again.result(), block))
                 if len(measured) > 1:
                     yield measured.popleft().result()
             for answer in measured:
@@ -65,7 +65,7 @@ def blocked(task: Task, blocks: Iterable[range]) -> Generator[Answer, None, None
                 again.cancel()
 
 
-def _measured(task: Task, hardware: str, sifted: Sifted, again: list[Hits], block: range) -> Answer:
+def _measured(task: Task, sifted: Sifted, again: list[Hits], block: range) -> Answer:
     """The block's hits by pgvector's distances, and what was seen of them; `again` are those of the sample."""
     pairs = sifted.pairs
     measured = distances(
@@ -80,19 +80,15 @@ def _measured(task: Task, hardware: str, sifted: Sifted, again: list[Hits], bloc
     counts = pairs.counts(block.stop)[block.start :]
     certificate = Certificate(
         engine="blocked",
-        hardware=(hardware,),
-        score_bound=sifted.bound.error,
+        hardware=tuple(sorted(sifted.hardware)),
+        score_bound=float(sifted.bound.error),
         score_rounding=sifted.bound.rounding,
-        float32_bound=sifted.exact.error,
+        float32_bound=float(sifted.exact.error),
         queries=len(block),
         pairs=int(counts.sum()),
         most_pairs=int(counts.max()),
         statements=len(alone),
-        outside=int(
-            (
-                sifted.exact.excludes(pairs.scores, 1 - measured) | sifted.bound.excludes(sifted.scored, 1 - measured)
-            ).sum()
-        ),
+        outside=sifted.outside + int(sifted.exact.excludes(pairs.scores, 1 - measured).sum()),
         sample=len(again),
         differences=sum(not _same(each, hits[each[0] - block.start]) for each in again),
     )

@@ -22,25 +22,32 @@ UNDERFLOW = 2.0**-120
 class Spread:
     """What was measured of a set of vectors x, each number the largest over the set.
 
-    `norm` is | |x| - 1 |; `residual` is the L2 norm of what x lost when it was rounded for the product.
+    `norm` is | |x| - 1 |; `residual` is the L2 norm of what x lost when it was rounded for the product, or that of each
+    vector (n,).
     """
 
     norm: float = 0.0
-    residual: float = 0.0
+    residual: float | npt.NDArray[np.float64] = 0.0
+
+    @property
+    def widest(self) -> "Spread":
+        """With one residual for all."""
+        return Spread(self.norm, float(np.max(self.residual)))
 
     def __or__(self, other: "Spread") -> "Spread":
-        """The same of both sets together."""
-        return Spread(max(self.norm, other.norm), max(self.residual, other.residual))
+        """The same of both sets together, with one residual for all."""
+        residual = max(self.widest.residual, other.widest.residual)
+        return Spread(max(self.norm, other.norm), residual)
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """|score - similarity| <= `error` before the score was rounded to its own type, whose unit roundoff is `rounding`.
 
-    Similarity is one minus pgvector's cosine distance.
+    Similarity is one minus pgvector's cosine distance. `error` is one for all pairs, or one for each query (q,).
     """
 
-    error: float
+    error: float | npt.NDArray[np.float64]
     rounding: float
 
     def floor(self, nth_best: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

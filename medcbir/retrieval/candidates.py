@@ -26,6 +26,11 @@ class Candidates:
         return len(self.queries)
 
     @staticmethod
+    def none() -> "Candidates":
+        """No pairs."""
+        return Candidates(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
+
+    @staticmethod
     def joined(parts: Sequence["Candidates"]) -> "Candidates":
         """All of them, in turn."""
         return Candidates(

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from medcbir.errors import InputError, RunError
-from medcbir.store.columns import copy_columns
+from medcbir.store.binary_copy import copy_columns
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
@@ -99,7 +99,7 @@ def take_part(
         "FROM {} ORDER BY image_id"
     ).format(table)
     names = ("image_ids", "patient_ids", "label_ids", "picture_ids", "study_ids")
-    found = ImageSet(**copy_columns(connection, members.as_string(connection), {}, dict.fromkeys(names, "bigint")))
+    found = ImageSet(**copy_columns(connection, members, {}, dict.fromkeys(names, "bigint")))
     if len(found) == 0:
         wanted = ", ".join(f"{name} {value}" for name, value in where.given.items()) or "any"
         raise RunError(

@@ -9,10 +9,11 @@ from psycopg import sql
 from medcbir.retrieval.candidates import Candidates
 from medcbir.retrieval.engine import Hits, Task
 from medcbir.retrieval.image_sets import Ids
+from medcbir.store.binary_copy import COPY_HEADER, COPY_TRAILER, copy_columns
 from medcbir.store.connection import Connection
 from medcbir.store.encoders import StoredEncoder
 from medcbir.store.sqlfiles import query
-from medcbir.store.vectors import COPY_HEADER, COPY_TRAILER, partition
+from medcbir.store.vectors import partition
 
 _PAIR = np.dtype(
     [
@@ -24,9 +25,6 @@ _PAIR = np.dtype(
         ("image_id_bytes", ">i4"),
         ("image_id", ">i8"),
     ]
-)
-_DISTANCE = np.dtype(
-    [("fields", ">i2"), ("number_bytes", ">i4"), ("number", ">i4"), ("distance_bytes", ">i4"), ("distance", ">f8")]
 )
 _PREPARE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS run_pair (number integer, query_id bigint, image_id bigint) ON COMMIT DROP;
@@ -62,9 +60,7 @@ def distances(
             copy.write(COPY_HEADER)
             copy.write(pairs.tobytes())
             copy.write(COPY_TRAILER)
-        with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(select)) as copy:
-            answer = b"".join(copy)
-    rows = np.frombuffer(answer, dtype=_DISTANCE, offset=len(COPY_HEADER), count=len(pairs))
+    rows = copy_columns(connection, select, {}, {"number": "integer", "distance": "double precision"})
     found = np.empty(len(pairs))
     found[rows["number"]] = rows["distance"]
     return found

@@ -11,10 +11,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from medcbir.errors import InputError, RunError
+from medcbir.store.binary_copy import COPY_HEADER, COPY_TRAILER, array_fields
 from medcbir.store.connection import Connection
-from medcbir.store.runs import array_fields
 from medcbir.store.sqlfiles import query
-from medcbir.store.vectors import COPY_HEADER, COPY_TRAILER
 from medcbir.types import Classification
 
 _REAL = 700  # type oid of pg_type

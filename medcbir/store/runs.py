@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
+from medcbir.store.binary_copy import COPY_HEADER, COPY_TRAILER, array_fields
 from medcbir.store.connection import Connection
-from medcbir.store.vectors import COPY_HEADER, COPY_TRAILER
 
 _BIGINT, _INTEGER, _DOUBLE = 20, 23, 701  # type oids of pg_type
 
@@ -29,16 +29,6 @@ class QueryHits:
 def partition_of_run(run_id: int) -> sql.Identifier:
     """The partition of `run_query` that holds this run."""
     return sql.Identifier("medcbir", f"run_query_{run_id}")
-
-
-def array_fields(name: str, element: str, k: int) -> list[tuple[Any, ...]]:
-    """Binary form of a one-dimensional array of k elements: dimensions, no-NULL flag, type, length, lower bound."""
-    head: list[tuple[Any, ...]] = [(f"{name}_bytes", ">i4"), (f"{name}_ndim", ">i4"), (f"{name}_flags", ">i4")]
-    head.append((f"{name}_oid", ">i4"))
-    if k:
-        head += [(f"{name}_length", ">i4"), (f"{name}_lower", ">i4")]
-        head.append((name, [("bytes", ">i4"), ("value", element)], (k,)))
-    return head
 
 
 def copy_query_hits(connection: Connection, run_id: int, groups: Sequence[QueryHits]) -> None:

@@ -1,7 +1,6 @@
 """Vectors in and out of PostgreSQL by binary COPY, with buffers built and read by numpy.
 
-Wire format: PostgreSQL's COPY BINARY (big-endian; per field a length, per tuple a field count) and pgvector's send
-format (int16 dim, int16 unused, dim x float32).
+Wire format: PostgreSQL's COPY BINARY and pgvector's send format (int16 dim, int16 unused, dim x float32).
 """
 
 from collections.abc import Iterator
@@ -13,11 +12,10 @@ import numpy.typing as npt
 from psycopg import sql
 
 from medcbir.errors import VectorError
+from medcbir.store.binary_copy import COPY_HEADER, COPY_TRAILER, copy_columns
 from medcbir.store.connection import Connection
 from medcbir.types import Vectors
 
-COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-COPY_TRAILER = b"\xff\xff"
 _ROWS_PER_CHUNK = 4096
 _ROUNDING = 2.0**-23  # of a unit vector's norm by float32: half a unit in the last place of each component, and slack
 
@@ -51,9 +49,6 @@ def unit(vectors: npt.NDArray[Any]) -> Vectors:
         already = np.abs(norms * scale[:, None] - 1)[:, 0] <= _ROUNDING
         normalised[already] = given[already]
     return normalised
-
-
-_ID = np.dtype([("fields", ">i2"), ("image_id_bytes", ">i4"), ("image_id", ">i8")])
 
 
 @cache
@@ -121,11 +116,8 @@ def copy_out(
 
 def image_ids_of(connection: Connection, encoder: str) -> npt.NDArray[np.int64]:
     """Ids (n,) of the images that have a vector of the encoder, in no order."""
-    statement = sql.SQL("COPY (SELECT image_id FROM {}) TO STDOUT (FORMAT binary)").format(partition(encoder))
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        answer = b"".join(copy)
-    rows = np.frombuffer(answer[len(COPY_HEADER) : -len(COPY_TRAILER)], dtype=_ID)
-    return rows["image_id"].astype(np.int64)
+    select = sql.SQL("SELECT image_id FROM {}").format(partition(encoder))
+    return copy_columns(connection, select, {}, {"image_id": "bigint"})["image_id"]
 
 
 def _columns(buffer: bytearray, row: np.dtype[np.void], count: int) -> tuple[npt.NDArray[np.int64], Vectors]:

@@ -14,4 +14,4 @@ WHERE
         OR i.dataset_id IN (SELECT d.dataset_id FROM dataset AS d WHERE d.name = any(%(datasets)s::text[]))
     )
     AND (c.label_id IS NOT NULL OR NOT EXISTS (SELECT FROM image_label AS l WHERE l.image_id = i.image_id))
-ORDER BY i.image_id;
+ORDER BY i.image_id

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vector_sets import HARDWARE, QUERIES, SETS, SIZE, Rows, clustered, duplicated, fill, random
+from vector_sets import CHAINS, QUERIES, SETS, SIZE, Rows, chains, clustered, duplicated, fill, random
 
 import medcbir
 from medcbir.errors import RunError
@@ -26,14 +26,13 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         "_FIRST_BLOCK": 50,
         "_PENDING": 4000,
         "_CROWDED": 300,
-        "_PRODUCTS": 20_000,
     }.items():
         monkeypatch.setattr(sieve, name, size)
 
 
-@pytest.fixture(params=HARDWARE, ids=lambda each: each.name)
-def hardware(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocked, "fastest", lambda dim: request.param)
+@pytest.fixture(params=range(len(CHAINS)), ids=CHAINS)
+def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocked, "products", lambda dim: chains(dim)[request.param])
 
 
 def answers(db: medcbir.Database, run: Run) -> list[tuple[object, ...]]:
@@ -70,7 +69,7 @@ def check(
 
 
 @pytest.mark.parametrize("make", SETS, ids=lambda make: make.__name__)
-@pytest.mark.usefixtures("hardware")
+@pytest.mark.usefixtures("products")
 def test_no_difference_on(make: Callable[[np.random.Generator], Rows], db: medcbir.Database, tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     fill(db, tmp_path, make(rng), rng.integers(0, 200, SIZE))
@@ -79,7 +78,7 @@ def test_no_difference_on(make: Callable[[np.random.Generator], Rows], db: medcb
     check(db, 7, queries=Filter(modality="CT", dataset="set 0"), index=Filter(), exclude_same_patient=False)
 
 
-@pytest.mark.usefixtures("hardware")
+@pytest.mark.usefixtures("products")
 def test_more_hits_asked_for_than_there_are_images(db: medcbir.Database, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     fill(db, tmp_path, clustered(rng), rng.integers(0, 20, SIZE))

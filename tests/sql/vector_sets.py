@@ -9,10 +9,28 @@ import torch
 
 import medcbir
 from medcbir.retrieval.hardware import Hardware
+from medcbir.retrieval.products import FloatProduct, IntegerProduct, Product, _rotation, sums_exactly
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 HARDWARE = [Hardware(device, dtype) for device in DEVICES for dtype in (torch.bfloat16, torch.float32)]
-"""All that the blocked engine may choose from on this machine."""
+"""Types in which float products are computed on this machine."""
+
+MOST = [most for most in (127, 64) if sums_exactly(IntegerProduct(512, most))]
+"""Of a query's integers, where sums of them are exact on this machine."""
+
+
+def chains(dim: int) -> list[tuple[Product, ...]]:
+    """From coarse to fine, all that the blocked engine may choose from on this machine."""
+    found: list[tuple[Product, ...]] = []
+    for device in DEVICES:
+        floats = tuple(FloatProduct(Hardware(device, dtype), dim) for dtype in (torch.bfloat16, torch.float32))
+        found += [floats, floats[1:]]
+        if device == "cpu":
+            found += [(IntegerProduct(dim, most), *floats) for most in MOST]
+    return found
+
+
+CHAINS = [" to ".join(product.name for product in chain) for chain in chains(1)]
 
 Rows = npt.NDArray[np.float32]
 
@@ -65,6 +83,48 @@ def adversarial(rng: np.random.Generator) -> Rows:
     return rows.astype(np.float32)
 
 
+def between_integers(rng: np.random.Generator) -> Rows:
+    """Beside the middle of two 8-bit integers once they are rotated and scaled, so that each loses half a unit."""
+    rotated = rng.integers(-127, 127, (SIZE, 64)) + 0.5 + rng.choice([-1e-3, 1e-3], (SIZE, 64))
+    rotated[:, 0] = 127
+    return (rotated @ _rotation(64).numpy().T).astype(np.float32)
+
+
+def outlying(rng: np.random.Generator) -> Rows:
+    """What embeddings of some transformers look like: alike in a few very large components."""
+    rows = rng.normal(size=(SIZE, 48))
+    rows[:, [5, 17]] += [40.0, -25.0]
+    return rows.astype(np.float32)
+
+
+def shaped(rng: np.random.Generator, shape: str, dim: int) -> npt.NDArray[np.float64]:
+    """Twenty-four vectors (24, dim) on which rounding does its worst in one way or another."""
+    vectors = rng.normal(size=(24, dim))
+    if shape == "heavy":
+        vectors = vectors**7
+    elif shape == "sparse":
+        vectors *= rng.random(vectors.shape) < 0.05
+        vectors[:, 0] += 1e-3
+    elif shape == "close":
+        vectors = vectors[:1] * (1 + 1e-3 * rng.normal(size=vectors.shape))
+    elif shape == "tiny":
+        vectors *= 10.0 ** rng.uniform(-38, -30, (24, 1))
+    elif shape == "wide":
+        vectors *= 10.0 ** rng.uniform(-44, 0, vectors.shape)
+        vectors[:, -1] = 1
+    return vectors
+
+
+SHAPES = ["normal", "heavy", "sparse", "close", "tiny", "wide"]
+
+
+def cosine(queries: Rows, index: Rows) -> npt.NDArray[np.float64]:
+    """Cosines (q, x) in extended precision, whose own error is far below any bound."""
+    q, x = queries.astype(np.longdouble), index.astype(np.longdouble)
+    norms = np.sqrt((q * q).sum(axis=1))[:, None] * np.sqrt((x * x).sum(axis=1))
+    return np.asarray((q @ x.T) / norms, dtype=np.float64)
+
+
 SETS: list[Callable[[np.random.Generator], Rows]] = [
     random,
     clustered,
@@ -74,6 +134,8 @@ SETS: list[Callable[[np.random.Generator], Rows]] = [
     tiny,
     opposite,
     adversarial,
+    between_integers,
+    outlying,
 ]
 
 

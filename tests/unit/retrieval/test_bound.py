@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vector_sets import DEVICES, HARDWARE
+from vector_sets import DEVICES, HARDWARE, SHAPES, cosine, shaped
 
 from medcbir.encoders.device import full_precision
 from medcbir.retrieval import hardware as hardware_module
@@ -20,13 +20,6 @@ from medcbir.types import Vectors
 EACH_HARDWARE = pytest.mark.parametrize(
     "hardware", [*HARDWARE, Hardware("cpu", torch.float16)], ids=lambda each: each.name
 )
-
-
-def cosine(queries: Vectors, index: Vectors) -> npt.NDArray[np.float64]:
-    """Cosines (q, x) in extended precision, whose own error is far below any bound."""
-    q, x = queries.astype(np.longdouble), index.astype(np.longdouble)
-    norms = np.sqrt((q * q).sum(axis=1))[:, None] * np.sqrt((x * x).sum(axis=1))
-    return np.asarray((q @ x.T) / norms, dtype=np.float64)
 
 
 def pgvector_similarity(q: Vectors, x: Vectors, order: npt.NDArray[np.intp]) -> float:
@@ -76,24 +69,10 @@ def aligned(dim: int, *, up: bool) -> Vectors:
 @given(
     seed=st.integers(0, 2**32 - 1),
     dim=st.sampled_from([1, 2, 3, 16, 129, 512, 2048]),
-    shape=st.sampled_from(["normal", "heavy", "sparse", "close", "tiny", "wide"]),
+    shape=st.sampled_from(SHAPES),
 )
 def test_scores_stay_within_the_bound(hardware: Hardware, seed: int, dim: int, shape: str) -> None:
-    rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(24, dim))
-    if shape == "heavy":
-        vectors = vectors**7
-    elif shape == "sparse":
-        vectors *= rng.random(vectors.shape) < 0.05
-        vectors[:, 0] += 1e-3
-    elif shape == "close":
-        vectors = vectors[:1] * (1 + 1e-3 * rng.normal(size=vectors.shape))
-    elif shape == "tiny":
-        vectors *= 10.0 ** rng.uniform(-38, -30, (24, 1))
-    elif shape == "wide":
-        vectors *= 10.0 ** rng.uniform(-44, 0, vectors.shape)
-        vectors[:, -1] = 1
-    stored = unit(vectors)
+    stored = unit(shaped(np.random.default_rng(seed), shape, dim))
     check(stored[:8], stored[8:], hardware)
 
 
