@@ -51,7 +51,7 @@ Engine = Callable[[Task, Iterable[range]], Generator[Answer, None, None]]
 BLOCKS = {"pgvector": 32, "blocked": 8192}
 """Queries in a block at most: what one process answers at a time, and what is lost when it is killed."""
 
-_OVERLAPPING, _LEAST = 2, 256  # blocks that a run is cut into at least, if they are not too small
+_OVERLAPPING, _LEAST = 4, 256  # blocks that a run is cut into at least, if they are not too small
 _PAIRS = 1 << 24  # of a block, at most, are aimed at
 
 

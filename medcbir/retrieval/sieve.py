@@ -26,6 +26,7 @@ _QUERY_BLOCK, _INDEX_BLOCK, _FIRST_BLOCK = 512, 4096, 2048
 _PENDING = 1 << 21  # pairs kept before thresholds are tightened
 _CROWDED = 4096  # pairs (or 8 N) from which a query is cheaper, and safer for memory, by its own statement
 _MANY, _OFTEN = 1 / 32, 1 / 128  # pairs found, of those of one product and of all, that make a finer type the faster
+_SETTLED = 8  # blocks after which a threshold is near enough to its last for that to be told
 _KEPT = 1 << 29  # bytes of the index as it is multiplied, that are kept for the next batch
 _SHARED = 8  # blocks of it that batches under way share where it has more
 
@@ -116,18 +117,21 @@ class _Sifting:
 
     def sifted(self) -> Sifted:
         """What is left when all blocks have been seen."""
-        last = len(self.sieve.blocks) - 1
-        coarsest, scored, reached = self.sieve.coarsest, 0, 0
+        last, finest = len(self.sieve.blocks) - 1, len(self.sieve.products) - 1
+        before = coarsest = self.sieve.coarsest
+        reached = 0
         for number, images in enumerate(self.sieve.blocks):
             if number == 0:
                 self._score_first(images)
             else:
-                reached += self._score(number, images, coarsest)
-                scored += len(self.nth) * len(images)
+                found = self._score(number, images, coarsest)
+                reached += found
+                if number >= _SETTLED and found > _MANY * len(self.nth) * len(images):
+                    coarsest = min(coarsest + 1, finest)
             if number & (number - 1) == 0 or number == last:  # ever rarer: each time the index seen doubles
                 self._tighten()
-        if reached > _OFTEN * scored and coarsest + 1 < len(self.sieve.products):
-            self.sieve.coarsest = coarsest + 1
+        if reached > _OFTEN * len(self.nth) * len(self.sieve.index_rows):
+            self.sieve.coarsest = min(max(coarsest, before + 1), finest)
         order = np.argsort(self.pairs.queries, kind="stable")
         pairs = self.pairs.where(order)
         return Sifted(
@@ -155,9 +159,8 @@ class _Sifting:
         bound = self._bound(level, factor)
         for rows in self._tiles():
             scores = product.scores(self.factors[level][rows], factor)
-            if self.sieve.n <= len(images):
-                self.nth[rows] = self._nth_of_sample(scores, rows, images)
-            kept, values = at_least(scores, torch.from_numpy(bound.floor(self.nth[rows])).to(scores.dtype))
+            nth = self._nth_of_sample(scores, rows, images) if self.sieve.n <= len(images) else self.nth[rows]
+            kept, values = at_least(scores, torch.from_numpy(bound.floor(nth)).to(scores.dtype))
             self._keep(*np.divmod(kept, len(images)), values, rows, images)
 
     def _score(self, number: int, images: Ids, coarsest: int) -> int:
