@@ -61,7 +61,7 @@ def copy_columns(
 def copy_arrays(
     connection: Connection, select: sql.Composable, arguments: Mapping[str, Any], elements: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The answer of `select`: ids (rows,) and arrays of double precision, all of so many elements (rows, elements)."""
+    """The answer of `select`, bigint and double precision[] of so many elements: (rows,) and (rows, elements)."""
     row = np.dtype([("fields", ">i2"), ("id_bytes", ">i4"), ("id", ">i8"), *array_fields("values", ">f8", elements)])
     answer = _copied(connection, select, arguments)
     rows = np.frombuffer(answer[: -len(COPY_TRAILER)], dtype=row)
