@@ -8,6 +8,9 @@ is a product of those sums and how often patients of each kind are drawn.
 The interval is the percentile interval, expanded for a finite number of clusters (Hesterberg 2015, "What teachers
 should know about the bootstrap"): quantiles are taken at Phi(-sqrt((f + 1) / f) t_f) instead of Phi(-z). f is
 Satterthwaite's (1946) number of degrees of freedom, which unequal clusters make smaller than their number less one.
+Macro averages of resamples are first moved so that their mean is the average itself (Efron and Tibshirani 1993, "An
+introduction to the bootstrap", chapter 10): classes of few patients are missing from many of them, and they are not the
+easiest.
 """
 
 from dataclasses import dataclass
@@ -114,6 +117,13 @@ class Sums:
         """How many clusters are of each kind (kinds,)."""
         return np.bincount(self.kind_of_clusters)
 
+    def extremes(self) -> tuple[Floats, Floats]:
+        """The least and the greatest mean of a cell in each group (g, m), between which all averages lie."""
+        with np.errstate(invalid="ignore"):
+            means = self.sums / self.counts
+        first = np.searchsorted(self.groups_of_strata[self.strata], np.arange(self.group_count))
+        return np.fmin.reduceat(means, first), np.fmax.reduceat(means, first)
+
     def averages(self, weights: Floats) -> Floats:
         """Micro and macro (b, g, 2, m) of b resamples, `weights` (kinds, b) saying how many clusters of each kind.
 
@@ -186,10 +196,15 @@ def intervals(scores: Scores, groups: Ids | None = None, *, resamples: int = RES
     value = sums.averages(sums.clusters[:, None].astype(np.float64))[0]
     drawn = resampled(sums, resamples, seed)
     level = tail(sums.degrees_of_freedom())
+    least, most = sums.extremes()
     low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
     for place in zip(*np.nonzero(~np.isnan(level) & ~np.isnan(value)), strict=True):
         found = drawn[(slice(None), *place)]
-        low[place], high[place] = np.quantile(found[~np.isnan(found)], [level[place], 1 - level[place]])
+        found = found[~np.isnan(found)]
+        group, average, column = place
+        if AVERAGES[average] == "macro":
+            found = np.clip(found + value[place] - found.mean(), least[group, column], most[group, column])
+        low[place], high[place] = np.quantile(found, [level[place], 1 - level[place]])
     return Estimates(value, low, high)
 
 

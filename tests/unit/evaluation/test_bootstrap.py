@@ -119,6 +119,28 @@ def test_95_of_100_intervals_of_clustered_data_contain_the_truth(clusters: int, 
     assert ((mean >= 0.93) & (mean <= 0.97)).all(), mean
 
 
+def test_a_macro_average_of_many_rare_classes_lies_within_its_interval() -> None:
+    """Resamples lack a third of the classes of one patient, which are the hardest, and so lie beside it."""
+    rng = default_rng(4)
+    classes = np.concatenate([np.repeat(np.arange(10), 300), np.arange(10, 150)])
+    values = (rng.random((len(classes), 1)) < np.where(classes < 10, 0.9, 0.2)[:, None]).astype(np.float64)
+    numbers = np.arange(len(classes))
+    scores = Scores(numbers, numbers, classes, values)
+    found = intervals(scores)
+    value, low, high = (float(each[0, 1, 0]) for each in (found.value, found.low, found.high))
+    assert low < value < high
+    assert min(value - low, high - value) > 0.4 * (high - low)
+    alone = resampled(Sums.of(scores, numbers * 0, 1), 500, 0)[:, 0, 1, 0]
+    assert alone.mean() - value > 0.5 * alone.std()
+
+
+def test_no_interval_leaves_the_values_that_there_are() -> None:
+    classes = np.concatenate([np.zeros(100, np.int64), np.arange(1, 40)])
+    numbers = np.arange(len(classes))
+    found = intervals(Scores(numbers, numbers, classes, np.where(classes < 2, 1.0, 0.0)[:, None]))
+    assert 0 <= found.low.min() < found.value[0, 1, 0] < found.high.max() <= 1
+
+
 def test_patients_of_one_kind_are_drawn_as_if_each_were_its_own() -> None:
     """300 patients of one query each, of 12 kinds: values, freedom and interval ends against one row per patient."""
     rng = default_rng(8)
