@@ -8,9 +8,9 @@ is a product of those sums and how often patients of each kind are drawn.
 The interval is the percentile interval, expanded for a finite number of clusters (Hesterberg 2015, "What teachers
 should know about the bootstrap"): quantiles are taken at Phi(-sqrt((f + 1) / f) t_f) instead of Phi(-z). f is
 Satterthwaite's (1946) number of degrees of freedom, which unequal clusters make smaller than their number less one.
-Macro averages of resamples are first moved so that their mean is the average itself (Efron and Tibshirani 1993, "An
-introduction to the bootstrap", chapter 10): classes of few patients are missing from many of them, and they are not the
-easiest.
+Macro averages of resamples have a bias (Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 10):
+classes of few patients are missing from many of them, and are not the easiest. The interval is wider by it on the side
+from which it has moved them.
 """
 
 from dataclasses import dataclass
@@ -201,10 +201,12 @@ def intervals(scores: Scores, groups: Ids | None = None, *, resamples: int = RES
     for place in zip(*np.nonzero(~np.isnan(level) & ~np.isnan(value)), strict=True):
         found = drawn[(slice(None), *place)]
         found = found[~np.isnan(found)]
+        low[place], high[place] = np.quantile(found, [level[place], 1 - level[place]])
         group, average, column = place
         if AVERAGES[average] == "macro":
-            found = np.clip(found + value[place] - found.mean(), least[group, column], most[group, column])
-        low[place], high[place] = np.quantile(found, [level[place], 1 - level[place]])
+            bias = found.mean() - value[place]
+            low[place] = max(low[place] - max(bias, 0.0), least[group, column])
+            high[place] = min(high[place] - min(bias, 0.0), most[group, column])
     return Estimates(value, low, high)
 
 
