@@ -132,7 +132,8 @@ class _Filling:
         batch = self._sift(items)
         prints = [_fingerprint(record) for record in batch.looked_at]
         self.settle()
-        changed = self._changed(batch.looked_at, prints)
+        with held_back():  # within a statement it can leave the connection unfit for the next one
+            changed = self._changed(batch.looked_at, prints)
         self._progress.advance(len(items) - len(changed))
         interrupted = False
         try:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from medcbir.interrupts import held_back
 from medcbir.store.connection import Connection
 from medcbir.store.sqlfiles import query
 
@@ -39,23 +40,24 @@ class Claims:
     def take(self) -> Iterator[list[Claimed]]:
         """Batches of claimed images until none is left that a living worker does not have."""
         after, found_since_start = -1, False
-        release_dead_claims(self._connection, self._encoder_id)
         while True:
-            rows = self._connection.execute(
-                query("claim_images"),
-                {
-                    "after": after,
-                    "dataset": self._dataset,
-                    "encoder_id": self._encoder_id,
-                    "worker": self.worker,
-                    "size": self._size,
-                },
-            ).fetchall()
+            with held_back():  # Ctrl-C within a statement can leave the connection unfit for `release`
+                if after < 0:  # look for what others have left behind
+                    release_dead_claims(self._connection, self._encoder_id)
+                rows = self._connection.execute(
+                    query("claim_images"),
+                    {
+                        "after": after,
+                        "dataset": self._dataset,
+                        "encoder_id": self._encoder_id,
+                        "worker": self.worker,
+                        "size": self._size,
+                    },
+                ).fetchall()
             if rows:
                 yield [Claimed(*row) for row in rows]
                 after, found_since_start = rows[-1][0], True
-            elif found_since_start:  # look once more from the start, for what others have left behind since
-                release_dead_claims(self._connection, self._encoder_id)
+            elif found_since_start:  # look once more from the start
                 after, found_since_start = -1, False
             else:
                 return

@@ -16,7 +16,7 @@ import psycopg
 import pydicom
 import pytest
 
-from medcbir.ingest.catalogue import fill
+from medcbir.ingest.catalogue import _Filling, fill
 from medcbir.ingest.merge import Batch
 from medcbir.store.connection import Connection
 from medcbir.types import ImageRecord
@@ -221,6 +221,24 @@ def test_ctrl_c_while_a_batch_is_handed_to_the_writer_or_taken_from_it_loses_no_
             report = fill(connection, records, hash_key=b"k", max_pixels=1)
             assert (report.interrupted, report.added) == (True, 3)
         assert connection.execute("SELECT count(*) FROM image").fetchone() == (30,)
+
+
+def test_ctrl_c_within_a_statement_waits_for_its_end(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which it could leave half read: the connection would then be unfit for what is told at the end."""
+    changed, ended = _Filling._changed, []
+
+    def pressed(filling: _Filling, *arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        found = changed(filling, *arguments)
+        ended.append(True)
+        return found
+
+    monkeypatch.setattr(_Filling, "_changed", pressed)
+    with psycopg.connect(clone(), autocommit=True, options="-c search_path=medcbir,public") as connection:
+        report = fill(connection, [ImageRecord("a", "d")], hash_key=b"k", max_pixels=1)
+        assert report.interrupted
+        assert ended
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_killed_encode_goes_on_and_ends_with_the_vectors_of_an_undisturbed_one(
