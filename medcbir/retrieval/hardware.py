@@ -1,11 +1,12 @@
 """Where and in which type the blocked engine multiplies: measured once, with what the bound needs to know of it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ import torch
 
 from medcbir.encoders.device import full_precision
 from medcbir.retrieval.bound import ACCUMULATION, FLOAT32, UNDERFLOW, Spread, gamma
+
+Way = TypeVar("Way")
 
 _ROWS, _TRIALS = 1024, 5  # of the product that is measured
 
@@ -96,15 +99,29 @@ def _fastest(device: str, dim: int) -> Hardware:
         if sums_as_assumed(Hardware(device, torch.bfloat16), dim):
             choices.append(Hardware(device, torch.bfloat16))
         operands = {hardware: (hardware.lowered(left), hardware.lowered(right).T) for hardware in choices}
-        seconds = dict.fromkeys(choices, float("inf"))
-        for trial in range(_TRIALS):  # in turn, since the machine may be busy with something else for a while
-            for hardware, (a, b) in operands.items():
-                if trial > 1 and seconds[hardware] > 2 * min(seconds.values()):
-                    continue
-                started = time.perf_counter()
-                float((a @ b)[0, 0])  # waits for the device
-                seconds[hardware] = min(seconds[hardware], time.perf_counter() - started)
+
+        def multiply(hardware: Hardware) -> float:
+            left, right = operands[hardware]
+            return float((left @ right)[0, 0])  # waits for the device
+
+        seconds = least_seconds(choices, multiply, _TRIALS)
     return min(seconds, key=seconds.__getitem__)
+
+
+def least_seconds(ways: Sequence[Way], run: Callable[[Way], object], trials: int) -> dict[Way, float]:
+    """The least time of each way; those that take twice the least of all are not tried for long.
+
+    They are tried in turn, since the machine may be busy with something else for a while.
+    """
+    seconds = dict.fromkeys(ways, float("inf"))
+    for trial in range(trials):
+        for way in ways:
+            if trial > 1 and seconds[way] > 2 * min(seconds.values()):
+                continue
+            started = time.perf_counter()
+            run(way)
+            seconds[way] = min(seconds[way], time.perf_counter() - started)
+    return seconds
 
 
 @contextmanager

@@ -4,8 +4,6 @@ Eight-bit integers are multiplied in half the time of bfloat16, where the proces
 bound. Vectors are rotated before they are rounded to them, so that no component of any embedding stands out.
 """
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,7 +15,7 @@ import torch
 
 from medcbir.encoders.device import full_precision
 from medcbir.retrieval.bound import ACCUMULATION, FLOAT32, Bound, Spread, gamma, score_bound
-from medcbir.retrieval.hardware import Hardware, at_least, fastest, one_thread
+from medcbir.retrieval.hardware import Hardware, at_least, fastest, least_seconds, one_thread
 
 Floats = npt.NDArray[np.float64]
 Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]
@@ -226,15 +224,8 @@ def _worth(integers: IntegerProduct, floats: FloatProduct) -> bool:
     generator = torch.Generator().manual_seed(0)
     queries, images = (torch.randn(rows, integers.dim, generator=generator) for rows in (_QUERIES, _IMAGES))
     nothing = np.full(_QUERIES, np.inf)
-    ways: dict[str, Callable[[], Found]] = {}
-    for product in (integers, floats):
-        factors = product.queries(queries), product.images(images)
-        ways[product.name] = lambda product=product, factors=factors: product.reach(*factors, nothing)  # type: ignore[misc]
-    seconds = dict.fromkeys(ways, float("inf"))
+    ways: tuple[Product, ...] = (integers, floats)
+    factors = {product: (product.queries(queries), product.images(images)) for product in ways}
     with full_precision, one_thread():  # as each of several scorers has it
-        for _ in range(_TRIALS):  # in turn, since the machine may be busy with something else for a while
-            for name, reach in ways.items():
-                started = time.perf_counter()
-                reach()
-                seconds[name] = min(seconds[name], time.perf_counter() - started)
-    return seconds[integers.name] < _GAIN * seconds[floats.name]
+        seconds = least_seconds(ways, lambda product: product.reach(*factors[product], nothing), _TRIALS)
+    return seconds[integers] < _GAIN * seconds[floats]

@@ -218,7 +218,7 @@ class _Sifting:
 
     def _tighten(self) -> None:
         """Score in float32 what was found, and leave what may still be hits; queries with too many become crowded."""
-        pairs = Candidates.joined([self.pairs, *self._rescored()])
+        pairs = Candidates.joined([self.pairs, self._rescored()])
         n, exact = self.sieve.n, self.exact
         np.maximum(self.nth, pairs.nth_best(n, len(self.nth)), out=self.nth)
         pairs = pairs.where(pairs.scores >= exact.floor(self.nth)[pairs.queries])
@@ -226,12 +226,12 @@ class _Sifting:
         self.nth[crowded] = ABOVE_ALL
         self.pairs = pairs.where(~crowded[pairs.queries])
 
-    def _rescored(self) -> list[Candidates]:
+    def _rescored(self) -> Candidates:
         """What was found with its float32 scores: products at the places of a sparse matrix (queries, vectors)."""
         found = Candidates.joined([Candidates.none(), *self.found])
         self.found = []
         if not len(found):
-            return []
+            return found
         found = found.where(np.argsort(found.queries, kind="stable"))
         ends = torch.from_numpy(np.concatenate([[0], np.cumsum(found.counts(len(self.nth)))]))
         rows = torch.from_numpy(self.sieve.index_rows[found.images])
@@ -242,7 +242,7 @@ class _Sifting:
         apart = np.abs(scores.astype(np.float64) - found.scores)
         allowed = self.errors[found.queries] + self.exact.error + self.rounding * np.abs(found.scores)
         self.outside += int((apart > allowed).sum())
-        return [replace(found, scores=scores)]
+        return replace(found, scores=scores)
 
 
 def _blocks(size: int, first: int) -> list[Ids]:

@@ -5,7 +5,6 @@ docs/decisions/0005-blocked-engine.md, and filters are PostgreSQL's own, under t
 no such answer (thousands of ties, too few proposed images pass the filter) is left to `top_n`.
 """
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from psycopg import sql
 
 from medcbir.retrieval.bound import ACCUMULATION, FLOAT32, Spread, score_bound
 from medcbir.retrieval.cache import cached_vectors, vectors_version
-from medcbir.retrieval.hardware import Hardware, sums_as_assumed
+from medcbir.retrieval.hardware import Hardware, least_seconds, sums_as_assumed
 from medcbir.retrieval.image_sets import Ids
 from medcbir.retrieval.search import hit
 from medcbir.store.connection import Connection
@@ -166,12 +165,7 @@ def fastest(vectors: torch.Tensor) -> Hardware:
             choices.append(low)
     vector = torch.ones(vectors.shape[1])
     operands = {hardware: (hardware.lowered(vectors), hardware.lowered(vector)) for hardware in choices}
-    seconds = dict.fromkeys(choices, float("inf"))
-    for _ in range(_TRIALS):  # in turn, since the machine may be busy with something else for a while
-        for hardware, (matrix, other) in operands.items():
-            started = time.perf_counter()
-            matrix @ other
-            seconds[hardware] = min(seconds[hardware], time.perf_counter() - started)
+    seconds = least_seconds(choices, lambda hardware: operands[hardware][0] @ operands[hardware][1], _TRIALS)
     return min(seconds, key=seconds.__getitem__)
 
 

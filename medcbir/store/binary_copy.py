@@ -17,11 +17,8 @@ COPY_TRAILER = b"\xff\xff"
 
 Kind = Literal["integer", "bigint", "double precision"]
 _ELEMENTS: dict[Kind, str] = {"integer": ">i4", "bigint": ">i8", "double precision": ">f8"}
-_LENGTH, _FIELDS, _ARRAY_HEAD = (
-    4,
-    2,
-    20,
-)  # bytes: of a field's length, of a tuple's number of fields, of an array's head
+_FIELDS, _LENGTH, _ARRAY_HEAD = 2, 4, 20
+"""Bytes of a tuple's number of fields, of a field's length, and of an array before its elements."""
 
 
 def array_fields(name: str, element: str, k: int) -> list[tuple[Any, ...]]:
